@@ -1,0 +1,139 @@
+//! Settings written into the object's read-only data before it is loaded.
+//!
+//! The kernel freezes that map, so the verifier knows each value and drops the code of every filter
+//! and hook that is off.
+
+use core::mem::{align_of, size_of};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An offset that is not there on the running kernel.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Bytes of `struct sock_common` copied in one read; every `skc_*` offset must end within it.
+pub const SOCK_COMMON_WINDOW: u32 = 128;
+/// Bytes of `struct inet_sock` copied in one read, from [`Config::inet_window`].
+pub const INET_WINDOW: u32 = 32;
+/// Largest offset that a classic tracepoint record may have for a field.
+pub const RECORD_LIMIT: u32 = 256;
+
+/// [`crate::names::PORTS`]: selected as the port of either side.
+pub const PORT_EITHER: u8 = 1;
+/// [`crate::names::PORTS`]: selected as local port.
+pub const PORT_LOCAL: u8 = 1 << 1;
+/// [`crate::names::PORTS`]: selected as remote port.
+pub const PORT_REMOTE: u8 = 1 << 2;
+
+/// [`Config::filters`]: `--port`.
+pub const FILTER_PORT: u32 = 1;
+/// [`Config::filters`]: `--local-port`.
+pub const FILTER_LOCAL_PORT: u32 = 1 << 1;
+/// [`Config::filters`]: `--remote-port`.
+pub const FILTER_REMOTE_PORT: u32 = 1 << 2;
+/// [`Config::filters`]: `--addr`.
+pub const FILTER_ADDR: u32 = 1 << 3;
+/// [`Config::filters`]: `-4`.
+pub const FILTER_IPV4: u32 = 1 << 4;
+/// [`Config::filters`]: `-6`.
+pub const FILTER_IPV6: u32 = 1 << 5;
+/// [`Config::filters`]: `--netns`.
+pub const FILTER_NETNS: u32 = 1 << 6;
+/// [`Config::filters`]: `--pid`.
+pub const FILTER_PID: u32 = 1 << 7;
+/// [`Config::filters`]: `--comm`.
+pub const FILTER_COMM: u32 = 1 << 8;
+
+/// Per-CPU counters, by index in [`crate::names::COUNTERS`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Transitions that found the ring buffer full.
+    StateRingFull = 0,
+    /// Accepts that found the ring buffer full.
+    AcceptRingFull = 1,
+    /// Transitions the twin saw and the first program had not recorded.
+    TwinSaw = 2,
+    /// Runs in which the socket could not be read.
+    Unreadable = 3,
+}
+
+/// Number of counters.
+pub const COUNTERS: u32 = 4;
+
+/// All load-time settings. Offsets are in bytes; [`ABSENT`] where the kernel has no such field.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Config {
+    /// `FILTER_*`.
+    pub filters: u32,
+
+    /// `sock_common.skc_num`
+    pub skc_num: u32,
+    /// `sock_common.skc_family`
+    pub skc_family: u32,
+    /// `sock_common.skc_net`
+    pub skc_net: u32,
+    /// `sock_common.skc_v6_daddr`
+    pub skc_v6_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`
+    pub skc_v6_rcv_saddr: u32,
+    /// `sock_common.skc_daddr`
+    pub skc_daddr: u32,
+    /// `sock_common.skc_dport`
+    pub skc_dport: u32,
+    /// `sock.sk_protocol`, 16 bits
+    pub sk_protocol: u32,
+    /// Start, in `struct inet_sock`, of the bytes that hold the next two.
+    pub inet_window: u32,
+    /// `inet_sock.inet_saddr`, from [`Config::inet_window`]
+    pub inet_saddr: u32,
+    /// `inet_sock.inet_sport`, from [`Config::inet_window`]
+    pub inet_sport: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
+
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `file.private_data`
+    pub file_private: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+
+    /// `skaddr` in the tracepoint's record; the others of the record follow.
+    pub rec_skaddr: u32,
+    /// `oldstate`
+    pub rec_oldstate: u32,
+    /// `newstate`
+    pub rec_newstate: u32,
+    /// `sport`
+    pub rec_sport: u32,
+    /// `dport`
+    pub rec_dport: u32,
+    /// `family`
+    pub rec_family: u32,
+    /// `protocol`
+    pub rec_protocol: u32,
+    /// Width of `protocol` in bytes: 1 before Linux 5.6, then 2.
+    pub rec_protocol_bytes: u32,
+    /// `saddr`
+    pub rec_saddr: u32,
+    /// `daddr`
+    pub rec_daddr: u32,
+    /// `saddr_v6`
+    pub rec_saddr_v6: u32,
+    /// `daddr_v6`
+    pub rec_daddr_v6: u32,
+    /// `ret` in the record of `sys_exit_accept*`
+    pub rec_accept_ret: u32,
+}
+
+const _: () = {
+    assert!(align_of::<Config>() == 4);
+    assert!(size_of::<Config>() == 4 * 32);
+};

@@ -1,0 +1,30 @@
+//! Names by which the loader finds programs, maps and globals in the BPF object.
+
+/// Raw tracepoint program on `sock:inet_sock_set_state` that records every transition.
+pub const STATE_RAW: &str = "state_raw";
+/// Its twin, attached after it: records the transitions the kernel refused to run [`STATE_RAW`] for.
+pub const STATE_RAW_TWIN: &str = "state_raw_twin";
+/// Classic tracepoint program on the same tracepoint, for kernels whose BTF cannot be used.
+pub const STATE_CLASSIC: &str = "state_classic";
+/// Classic tracepoint program on `syscalls:sys_exit_accept` and `syscalls:sys_exit_accept4`.
+pub const ACCEPT_EXIT: &str = "accept_exit";
+
+/// Ring buffer of [`crate::wire`] records.
+pub const EVENTS: &str = "EVENTS";
+/// Per-CPU array of [`crate::config::Counter`] values, `u64` each.
+pub const COUNTERS: &str = "COUNTERS";
+/// Array with one element: a byte of `config::PORT_*` flags for each of the 65536 ports.
+pub const PORTS: &str = "PORTS";
+/// LPM trie of IPv6 (or v4-mapped) prefixes selected by `--addr`.
+pub const PREFIXES: &str = "PREFIXES";
+/// Hash set of network namespace inode numbers selected by `--netns`.
+pub const NETNS: &str = "NETNS";
+/// Hash set of process ids selected by `--pid`.
+pub const PIDS: &str = "PIDS";
+/// Hash set of command names, NUL padded to 16 bytes, selected by `--comm`.
+pub const COMMS: &str = "COMMS";
+/// Hash of socket address to 1: sockets connected by a process that `--pid` or `--comm` leaves out.
+pub const FOREIGN: &str = "FOREIGN";
+
+/// Read-only global of type [`crate::config::Config`].
+pub const CONFIG: &str = "CONFIG";

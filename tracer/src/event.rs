@@ -1,0 +1,172 @@
+//! What happened, in rich types: one [`Event`] for each record of the kernel programs.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::state::State;
+
+/// One thing the kernel reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A socket changed its state.
+    State(StateEvent),
+    /// A process accepted a socket.
+    Accept(AcceptEvent),
+}
+
+/// One run of `sock:inet_sock_set_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateEvent {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub mono_ns: u64,
+    /// Kernel address of the socket; reused by the kernel as soon as the socket is freed.
+    pub sk: u64,
+    /// Inode number of the network namespace, where the kernel's layout is known.
+    pub netns: Option<u32>,
+    /// Address family of the socket. An IPv6 socket can talk IPv4 (v4-mapped addresses).
+    pub family: Family,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// This side. The port is 0 until the kernel has chosen one: in `CLOSED -> SYN_SENT` of an
+    /// unbound socket it has not.
+    pub local: Endpoint,
+    /// The other side; address unspecified and port 0 where there is none (yet).
+    pub remote: Endpoint,
+    /// State left.
+    pub from: State,
+    /// State entered.
+    pub to: State,
+    /// The local port is final: not one that the kernel has still to choose, nor one left over from
+    /// an earlier connection of the same socket.
+    pub local_port_known: bool,
+    /// The calling process, only where this transition can happen in no other context than that of a
+    /// system call on this very socket. Never the task a softirq happened to interrupt.
+    pub task: Option<Task>,
+    /// Recorded by the twin program: the kernel had refused to re-enter the first. May repeat the
+    /// socket's last transition.
+    pub from_twin: bool,
+}
+
+/// A process took a socket off a listener's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptEvent {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub mono_ns: u64,
+    /// Kernel address of the accepted socket.
+    pub sk: u64,
+    /// The accepting process.
+    pub task: Task,
+}
+
+/// An address and a port (host order).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// As the socket holds it: a v4-mapped address stays IPv6.
+    pub addr: IpAddr,
+    /// 0 where there is none (yet).
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The address with a v4-mapped one as IPv4: what is on the wire.
+    pub fn wire_addr(&self) -> IpAddr {
+        self.addr.to_canonical()
+    }
+
+    /// The address as IPv6, an IPv4 one v4-mapped.
+    pub fn mapped_addr(&self) -> Ipv6Addr {
+        match self.addr {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        }
+    }
+}
+
+/// Address family of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `AF_INET`
+    Inet,
+    /// `AF_INET6`
+    Inet6,
+    /// Anything else, by number.
+    Other(u16),
+}
+
+impl Family {
+    /// From an `AF_*` number.
+    pub fn from_number(number: u16) -> Self {
+        match number {
+            2 => Self::Inet,
+            10 => Self::Inet6,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// Transport protocol of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// `IPPROTO_TCP`, 6
+    Tcp,
+    /// `IPPROTO_MPTCP`, 262
+    Mptcp,
+    /// Anything else, by number.
+    Other(u16),
+}
+
+impl Protocol {
+    /// From an `IPPROTO_*` number.
+    pub fn from_number(number: u16) -> Self {
+        match number {
+            6 => Self::Tcp,
+            262 => Self::Mptcp,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// A process, as the kernel saw it when the event happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Process id (thread group) in the initial pid namespace.
+    pub pid: u32,
+    /// Command name.
+    pub comm: Comm,
+    /// Whether it is a kernel thread; `None` where the kernel's layout is not known.
+    pub kernel_thread: Option<bool>,
+}
+
+/// A command name as the kernel keeps it: at most 15 bytes, any bytes, chosen by the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Comm(pub [u8; 16]);
+
+impl Comm {
+    /// The bytes before the first NUL.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.split(|b| *b == 0).next().unwrap_or_default()
+    }
+
+    /// As text; bytes that are not UTF-8 become U+FFFD. Control characters stay: whoever writes to a
+    /// terminal must escape them.
+    pub fn to_string_lossy(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(self.as_bytes())
+    }
+}
+
+impl fmt::Debug for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string_lossy())
+    }
+}
+
+impl From<&str> for Comm {
+    /// Cut to 15 bytes, as the kernel does.
+    fn from(text: &str) -> Self {
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().take(15).zip(text.bytes()) {
+            *to = from;
+        }
+        Self(bytes)
+    }
+}

@@ -1,0 +1,106 @@
+//! What is true of a whole run: the machine, the clocks, what is attached, what was lost.
+
+/// Maps `CLOCK_MONOTONIC` to wall-clock time: one reading of both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockMap {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub mono_ns: u64,
+    /// `CLOCK_REALTIME` at the same moment, nanoseconds since the Unix epoch.
+    pub wall_ns: i64,
+}
+
+impl ClockMap {
+    /// Wall-clock time, in nanoseconds since the Unix epoch, of a monotonic time.
+    pub fn wall_ns(&self, mono_ns: u64) -> i64 {
+        let delta = i128::from(mono_ns) - i128::from(self.mono_ns);
+        let wall = i128::from(self.wall_ns) + delta;
+        i64::try_from(wall).unwrap_or(if wall < 0 { i64::MIN } else { i64::MAX })
+    }
+}
+
+/// Facts that stand at the head of every recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Version of tracer.
+    pub tracer_version: String,
+    /// Host name.
+    pub host: String,
+    /// Kernel release (`uname -r`).
+    pub kernel: String,
+    /// Machine architecture (`uname -m`).
+    pub arch: String,
+    /// `/proc/sys/kernel/random/boot_id`; monotonic times compare only within one boot.
+    pub boot_id: Option<String>,
+    /// Clocks at the start.
+    pub clock: ClockMap,
+    /// Filters in force, each as `name=value`, in the order of the command line's help.
+    pub filters: Vec<(String, String)>,
+    /// Hooks of the kernel and whether each is in use.
+    pub hooks: Vec<HookReport>,
+    /// Data of an event that this kernel does not give, each with the reason.
+    pub missing_fields: Vec<(String, String)>,
+}
+
+/// One place in the kernel where tracer listens, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookReport {
+    /// Name as the kernel has it, with the way it is used: `raw_tracepoint:inet_sock_set_state`.
+    pub name: String,
+    /// What it is for, in a few words.
+    pub purpose: String,
+    /// Attached, or why not.
+    pub status: HookStatus,
+}
+
+/// Whether a hook is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookStatus {
+    /// In use.
+    Attached,
+    /// Not in use because a better one is.
+    NotNeeded,
+    /// Not to be had here, and why.
+    Unavailable(String),
+}
+
+/// Events that did not reach the output, by reason. All zero means that none was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// The ring buffer was full.
+    pub ring_full: u64,
+    /// The kernel refused to re-enter the program, and the twin did not see the event either.
+    pub reentry: u64,
+    /// The kernel program could not read the socket.
+    pub unreadable: u64,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+}
+
+impl Lost {
+    /// Sum over all reasons.
+    pub fn total(&self) -> u64 {
+        self.ring_full
+            .saturating_add(self.reentry)
+            .saturating_add(self.unreadable)
+            .saturating_add(self.undecodable)
+    }
+}
+
+/// What stands at the end of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// State transitions received from the kernel.
+    pub events: u64,
+    /// Transitions that were shown: not left out by a filter, `--state` or `--transition`.
+    pub shown: u64,
+    /// Connections and listeners seen.
+    pub connections: u64,
+    /// Connections forgotten before their end because `--max-connections` was reached.
+    pub aged_out: u64,
+    /// Transitions that the kernel refused to run the first program for and the twin recorded.
+    pub recovered: u64,
+    /// Events that did not arrive.
+    pub lost: Lost,
+    /// Nanoseconds from start to end.
+    pub duration_ns: u64,
+}
