@@ -6,8 +6,10 @@
 //! Architecture invariant: `decode`, `event`, `filter`, `state`, `track` and `render` know no clock,
 //! socket, file or aya. Time comes in as an argument.
 
+pub mod decode;
 pub mod event;
 pub mod filter;
+pub mod kernel;
 pub mod render;
 pub mod session;
 pub mod state;
