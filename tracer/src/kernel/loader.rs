@@ -3,6 +3,8 @@
 use std::fs;
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::programs::raw_trace_point::RawTracePointLink;
+use aya::programs::trace_point::TracePointLink;
 use aya::programs::{ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
@@ -71,8 +73,15 @@ pub struct Kernel {
     pub tracefs: Result<TraceFs, String>,
     main_program: &'static str,
     has_twin: bool,
-    /// Holds the links: last, so that the programs are gone before the maps above.
+    links: Vec<Link>,
     ebpf: Ebpf,
+}
+
+/// An attached program; dropping it detaches.
+#[expect(dead_code, reason = "held to be dropped")]
+enum Link {
+    Raw(RawTracePointLink),
+    Classic(TracePointLink),
 }
 
 impl Kernel {
@@ -98,10 +107,11 @@ impl Kernel {
         let mut attach = Attach {
             ebpf: &mut ebpf,
             hooks: Vec::new(),
+            links: Vec::new(),
         };
         let main_program = attach.state_hooks(options.hook, &layout)?;
         attach.accept(&layout);
-        let hooks = attach.hooks;
+        let Attach { hooks, links, .. } = attach;
         let has_twin = hooks
             .iter()
             .any(|hook| hook.purpose == TWIN_PURPOSE && hook.status == HookStatus::Attached);
@@ -127,6 +137,7 @@ impl Kernel {
             tracefs,
             main_program,
             has_twin,
+            links,
             ebpf,
         };
         if kernel.refused_runs().is_none() {
@@ -154,6 +165,14 @@ impl Kernel {
             }
         }
         budget
+    }
+
+    /// Stops listening; what was recorded before can still be drained. The last attached goes first, so
+    /// that the twin never runs alone.
+    pub fn detach(&mut self) {
+        while let Some(link) = self.links.pop() {
+            drop(link);
+        }
     }
 
     /// Passes on what the programs have logged.
@@ -240,6 +259,7 @@ fn not_permitted() -> Error {
 struct Attach<'e> {
     ebpf: &'e mut Ebpf,
     hooks: Vec<HookReport>,
+    links: Vec<Link>,
 }
 
 impl Attach<'_> {
@@ -297,10 +317,13 @@ impl Attach<'_> {
     /// The outer error is final, the inner one a reason to do without.
     fn raw(&mut self, name: &'static str) -> Result<Result<(), String>, Error> {
         let program: &mut RawTracePoint = program(self.ebpf, name)?;
-        let attached = program
-            .load()
-            .and_then(|()| program.attach(TRACEPOINT).map(|_| ()));
-        outcome(attached)
+        let links = &mut self.links;
+        outcome((|| {
+            program.load()?;
+            let id = program.attach(TRACEPOINT)?;
+            links.push(Link::Raw(program.take_link(id)?));
+            Ok(())
+        })())
     }
 
     fn classic(
@@ -309,12 +332,15 @@ impl Attach<'_> {
         tracepoints: &[(&str, &str)],
     ) -> Result<Result<(), String>, Error> {
         let program: &mut TracePoint = program(self.ebpf, name)?;
-        let attached = program.load().and_then(|()| {
-            tracepoints
-                .iter()
-                .try_for_each(|(group, name)| program.attach(group, name).map(|_| ()))
-        });
-        outcome(attached)
+        let links = &mut self.links;
+        outcome((|| {
+            program.load()?;
+            for (group, name) in tracepoints {
+                let id = program.attach(group, name)?;
+                links.push(Link::Classic(program.take_link(id)?));
+            }
+            Ok(())
+        })())
     }
 
     fn report(&mut self, name: &str, purpose: &str, outcome: &Result<(), String>) {
