@@ -1,5 +1,19 @@
 //! TCP states: the kernel's numbers, and the names the world has for them.
 
+/// A vocabulary for states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// `SYN_RECEIVED`, `FIN_WAIT_1`, `CLOSED`.
+    #[default]
+    Documented,
+    /// RFC 9293: `SYN-RECEIVED`, `FIN-WAIT-1`, `CLOSED`.
+    Rfc,
+    /// `include/net/tcp_states.h`: `TCP_SYN_RECV`, `TCP_FIN_WAIT1`, `TCP_CLOSE`.
+    Kernel,
+    /// `ss`: `SYN-RECV`, `FIN-WAIT-1`, `UNCONN`.
+    Ss,
+}
+
 /// A state of a socket as the Linux kernel numbers them (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
@@ -78,5 +92,36 @@ impl State {
             Self::BoundInactive => 13,
             Self::Unknown(number) => number,
         }
+    }
+
+    /// Its name in a vocabulary; `None` for a number this version of tracer does not know.
+    pub fn known_name(self, names: Names) -> Option<&'static str> {
+        let [documented, rfc, kernel, ss] = match self {
+            Self::Established => ["ESTABLISHED", "ESTABLISHED", "TCP_ESTABLISHED", "ESTAB"],
+            Self::SynSent => ["SYN_SENT", "SYN-SENT", "TCP_SYN_SENT", "SYN-SENT"],
+            Self::SynReceived => ["SYN_RECEIVED", "SYN-RECEIVED", "TCP_SYN_RECV", "SYN-RECV"],
+            Self::FinWait1 => ["FIN_WAIT_1", "FIN-WAIT-1", "TCP_FIN_WAIT1", "FIN-WAIT-1"],
+            Self::FinWait2 => ["FIN_WAIT_2", "FIN-WAIT-2", "TCP_FIN_WAIT2", "FIN-WAIT-2"],
+            Self::TimeWait => ["TIME_WAIT", "TIME-WAIT", "TCP_TIME_WAIT", "TIME-WAIT"],
+            Self::Closed => ["CLOSED", "CLOSED", "TCP_CLOSE", "UNCONN"],
+            Self::CloseWait => ["CLOSE_WAIT", "CLOSE-WAIT", "TCP_CLOSE_WAIT", "CLOSE-WAIT"],
+            Self::LastAck => ["LAST_ACK", "LAST-ACK", "TCP_LAST_ACK", "LAST-ACK"],
+            Self::Listen => ["LISTEN", "LISTEN", "TCP_LISTEN", "LISTEN"],
+            Self::Closing => ["CLOSING", "CLOSING", "TCP_CLOSING", "CLOSING"],
+            Self::NewSynReceived => [
+                "NEW_SYN_RECEIVED",
+                "SYN-RECEIVED",
+                "TCP_NEW_SYN_RECV",
+                "SYN-RECV",
+            ],
+            Self::BoundInactive => ["BOUND_INACTIVE", "CLOSED", "TCP_BOUND_INACTIVE", "UNCONN"],
+            Self::Unknown(_) => return None,
+        };
+        Some(match names {
+            Names::Documented => documented,
+            Names::Rfc => rfc,
+            Names::Kernel => kernel,
+            Names::Ss => ss,
+        })
     }
 }

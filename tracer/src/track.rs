@@ -60,6 +60,8 @@ pub struct Step {
     pub state: State,
     /// When it was entered (`CLOCK_MONOTONIC`, ns); `None` if that was before the trace or in a gap.
     pub since_ns: Option<u64>,
+    /// What the standards say to the transition into it; `None` if that was not seen.
+    pub entered: Option<Legality>,
 }
 
 /// One connection (or listener) and all that is known of it.
