@@ -1,1 +1,3 @@
 //! One file per output format.
+
+pub mod states;
