@@ -62,9 +62,7 @@ pub trait Sets {
 pub fn runs_in_caller(old_state: i32, new_state: i32) -> bool {
     matches!(
         (old_state, new_state),
-        (CLOSE, SYN_SENT | LISTEN)
-            | (ESTABLISHED | SYN_RECV, FIN_WAIT1)
-            | (CLOSE_WAIT, LAST_ACK)
+        (CLOSE, SYN_SENT | LISTEN) | (ESTABLISHED | SYN_RECV, FIN_WAIT1) | (CLOSE_WAIT, LAST_ACK)
     )
 }
 
@@ -208,9 +206,8 @@ mod tests {
 
     #[test]
     fn port_filter_keeps_what_is_still_undecided() {
-        let wanted = |filters, facts: Facts| {
-            may_be_wanted(filters, &facts, &V4_10, &V4_11, &OnePort)
-        };
+        let wanted =
+            |filters, facts: Facts| may_be_wanted(filters, &facts, &V4_10, &V4_11, &OnePort);
         // An unbound client: its local port, even a stale one, says nothing yet.
         for stale in [0, 50_000] {
             let birth = facts((CLOSE, SYN_SENT), stale, 80, Some(0));
@@ -266,8 +263,14 @@ mod tests {
         assert!(!wanted(FILTER_IPV6, &listen, &V4_ANY, &V4_ANY));
 
         assert!(wanted(FILTER_NETNS, &established, &V6, &V6));
-        let elsewhere = Facts { netns: Some(8), ..established };
-        let unknown = Facts { netns: None, ..established };
+        let elsewhere = Facts {
+            netns: Some(8),
+            ..established
+        };
+        let unknown = Facts {
+            netns: None,
+            ..established
+        };
         assert!(!wanted(FILTER_NETNS, &elsewhere, &V6, &V6));
         assert!(!wanted(FILTER_NETNS, &unknown, &V6, &V6));
     }

@@ -7,9 +7,7 @@ use tracer_common::select::{Facts, local_port_known, runs_in_caller};
 use tracer_common::wire;
 use zerocopy::FromBytes;
 
-use crate::event::{
-    AcceptEvent, Comm, Endpoint, Event, Family, Protocol, StateEvent, Task,
-};
+use crate::event::{AcceptEvent, Comm, Endpoint, Event, Family, Protocol, StateEvent, Task};
 use crate::state::State;
 
 /// Why a record is not an event.
@@ -210,7 +208,10 @@ mod tests {
         record.family = 99;
         record.protocol = 132;
         let event = state(record.as_bytes());
-        assert_eq!((event.from, event.to), (State::Unknown(14), State::Unknown(-5)));
+        assert_eq!(
+            (event.from, event.to),
+            (State::Unknown(14), State::Unknown(-5))
+        );
         assert_eq!(event.family, Family::Other(99));
         assert_eq!(event.protocol, Protocol::Other(132));
     }
@@ -218,7 +219,10 @@ mod tests {
     #[test]
     fn unknown_kind_is_an_error() {
         assert_eq!(decode(&[9, 0, 1, 2]), Err(DecodeError::UnknownKind(9)));
-        assert_eq!(decode(&[1]), Err(DecodeError::Truncated { kind: 0, got: 1 }));
+        assert_eq!(
+            decode(&[1]),
+            Err(DecodeError::Truncated { kind: 0, got: 1 })
+        );
     }
 
     proptest! {

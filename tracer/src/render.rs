@@ -23,6 +23,7 @@ mod json;
 mod jsonl;
 mod plain;
 mod remark;
+pub mod states;
 mod summary;
 mod text;
 mod time;

@@ -1,18 +1,21 @@
-//! TCP states: the kernel's numbers, and the names the world has for them.
+//! TCP states: the kernel's numbers, the names the world has for them, and what is known about them.
+//!
+//! A [`State`] is a kernel number with a meaning. [`names`] prints it, [`State::parse`] reads it back
+//! from whatever system the name came from, [`vocabulary`] holds the names, [`facts`] tells a person
+//! what the state means and what to look at, [`legality()`] says which state may follow which.
 
-/// A vocabulary for states.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Names {
-    /// `SYN_RECEIVED`, `FIN_WAIT_1`, `CLOSED`.
-    #[default]
-    Documented,
-    /// RFC 9293: `SYN-RECEIVED`, `FIN-WAIT-1`, `CLOSED`.
-    Rfc,
-    /// `include/net/tcp_states.h`: `TCP_SYN_RECV`, `TCP_FIN_WAIT1`, `TCP_CLOSE`.
-    Kernel,
-    /// `ss`: `SYN-RECV`, `FIN-WAIT-1`, `UNCONN`.
-    Ss,
-}
+pub mod facts;
+mod groups;
+pub mod legality;
+pub mod names;
+mod parse;
+mod unknown;
+pub mod vocabulary;
+
+pub use groups::{GROUPS, Group};
+pub use legality::legality;
+pub use names::{Names, StateName};
+pub use unknown::UnknownState;
 
 /// A state of a socket as the Linux kernel numbers them (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +44,7 @@ pub enum State {
     Closing,
     /// 12: a request socket, the kernel's half-open connection.
     NewSynReceived,
-    /// 13: bound, neither listening nor connected; since Linux 6.8, in `sock_diag` only.
+    /// 13: bound, neither listening nor connected; since Linux 6.8, in `sock_diag` queries only.
     BoundInactive,
     /// A number this version of tracer does not know.
     Unknown(i32),
@@ -65,6 +68,23 @@ impl State {
         Self::BoundInactive,
     ];
 
+    /// The same in the order of RFC 9293, the order of a connection's life, then the kernel's own two.
+    pub const BY_LIFE: [Self; 13] = [
+        Self::Listen,
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::CloseWait,
+        Self::Closing,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Closed,
+        Self::NewSynReceived,
+        Self::BoundInactive,
+    ];
+
     /// From the kernel's number.
     pub fn from_kernel(number: i32) -> Self {
         usize::try_from(number)
@@ -75,7 +95,7 @@ impl State {
     }
 
     /// The kernel's number.
-    pub fn to_kernel(self) -> i32 {
+    pub const fn to_kernel(self) -> i32 {
         match self {
             Self::Established => 1,
             Self::SynSent => 2,
@@ -92,36 +112,5 @@ impl State {
             Self::BoundInactive => 13,
             Self::Unknown(number) => number,
         }
-    }
-
-    /// Its name in a vocabulary; `None` for a number this version of tracer does not know.
-    pub fn known_name(self, names: Names) -> Option<&'static str> {
-        let [documented, rfc, kernel, ss] = match self {
-            Self::Established => ["ESTABLISHED", "ESTABLISHED", "TCP_ESTABLISHED", "ESTAB"],
-            Self::SynSent => ["SYN_SENT", "SYN-SENT", "TCP_SYN_SENT", "SYN-SENT"],
-            Self::SynReceived => ["SYN_RECEIVED", "SYN-RECEIVED", "TCP_SYN_RECV", "SYN-RECV"],
-            Self::FinWait1 => ["FIN_WAIT_1", "FIN-WAIT-1", "TCP_FIN_WAIT1", "FIN-WAIT-1"],
-            Self::FinWait2 => ["FIN_WAIT_2", "FIN-WAIT-2", "TCP_FIN_WAIT2", "FIN-WAIT-2"],
-            Self::TimeWait => ["TIME_WAIT", "TIME-WAIT", "TCP_TIME_WAIT", "TIME-WAIT"],
-            Self::Closed => ["CLOSED", "CLOSED", "TCP_CLOSE", "UNCONN"],
-            Self::CloseWait => ["CLOSE_WAIT", "CLOSE-WAIT", "TCP_CLOSE_WAIT", "CLOSE-WAIT"],
-            Self::LastAck => ["LAST_ACK", "LAST-ACK", "TCP_LAST_ACK", "LAST-ACK"],
-            Self::Listen => ["LISTEN", "LISTEN", "TCP_LISTEN", "LISTEN"],
-            Self::Closing => ["CLOSING", "CLOSING", "TCP_CLOSING", "CLOSING"],
-            Self::NewSynReceived => [
-                "NEW_SYN_RECEIVED",
-                "SYN-RECEIVED",
-                "TCP_NEW_SYN_RECV",
-                "SYN-RECV",
-            ],
-            Self::BoundInactive => ["BOUND_INACTIVE", "CLOSED", "TCP_BOUND_INACTIVE", "UNCONN"],
-            Self::Unknown(_) => return None,
-        };
-        Some(match names {
-            Names::Documented => documented,
-            Names::Rfc => rfc,
-            Names::Kernel => kernel,
-            Names::Ss => ss,
-        })
     }
 }

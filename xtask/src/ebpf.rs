@@ -56,10 +56,7 @@ pub(crate) fn build() -> Result<()> {
     let root = root();
     let toolchain = Toolchain::find()?;
     eprintln!("building with {toolchain}");
-    let built = fs::read(toolchain.build(
-        &root.join("tracer-ebpf"),
-        &root.join("target/bpf"),
-    )?)?;
+    let built = fs::read(toolchain.build(&root.join("tracer-ebpf"), &root.join("target/bpf"))?)?;
     let record = Record {
         toolchain: toolchain.to_string(),
         sources: hash_sources(&root)?,
@@ -95,10 +92,7 @@ pub(crate) fn check(rebuild: bool) -> Result<()> {
         println!("not built again: {message}");
         return Ok(());
     }
-    let built = fs::read(toolchain.build(
-        &root.join("tracer-ebpf"),
-        &root.join("target/bpf"),
-    )?)?;
+    let built = fs::read(toolchain.build(&root.join("tracer-ebpf"), &root.join("target/bpf"))?)?;
     if hash(&built) != record.object {
         bail!("building the sources again gave another object\nhint: `cargo xtask build-ebpf`");
     }

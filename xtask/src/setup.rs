@@ -22,8 +22,17 @@ pub(crate) fn run() -> Result<()> {
     step(
         "apt-get",
         &[
-            "install", "-q", "-y", "--no-install-recommends", "rustc-web", "cargo-web",
-            "rust-web-src", &llvm_dev, &polly_dev, "zlib1g-dev", "libzstd-dev",
+            "install",
+            "-q",
+            "-y",
+            "--no-install-recommends",
+            "rustc-web",
+            "cargo-web",
+            "rust-web-src",
+            &llvm_dev,
+            &polly_dev,
+            "zlib1g-dev",
+            "libzstd-dev",
         ],
         &[("DEBIAN_FRONTEND", "noninteractive")],
     )?;
@@ -37,8 +46,14 @@ pub(crate) fn run() -> Result<()> {
         step(
             "cargo",
             &[
-                "install", "bpf-linker", "--version", BPF_LINKER, "--locked",
-                "--no-default-features", "--features", &feature,
+                "install",
+                "bpf-linker",
+                "--version",
+                BPF_LINKER,
+                "--locked",
+                "--no-default-features",
+                "--features",
+                &feature,
             ],
             &[("LLVM_PREFIX", &prefix)],
         )?;

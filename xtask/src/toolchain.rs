@@ -61,7 +61,9 @@ impl Toolchain {
 
     /// Builds the crate in `crate_dir` into `target_dir`; yields the path of the object.
     pub(crate) fn build(&self, crate_dir: &Path, target_dir: &Path) -> Result<PathBuf> {
-        let workspace = crate_dir.parent().context("the crate has no parent folder")?;
+        let workspace = crate_dir
+            .parent()
+            .context("the crate has no parent folder")?;
         let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
             || {
                 let home = std::env::var_os("HOME").unwrap_or_default();

@@ -300,7 +300,10 @@ mod tests {
 
     impl Builder {
         fn new() -> Self {
-            Self { types: Vec::new(), strings: vec![0] }
+            Self {
+                types: Vec::new(),
+                strings: vec![0],
+            }
         }
         fn name(&mut self, name: &str) -> u32 {
             if name.is_empty() {
@@ -320,7 +323,14 @@ mod tests {
             let name = self.name(name);
             self.words(&[name, 1 << 24, bytes, bytes * 8]);
         }
-        fn composite(&mut self, kind: u32, name: &str, bytes: u32, flag: u32, members: &[(&str, u32, u32)]) {
+        fn composite(
+            &mut self,
+            kind: u32,
+            name: &str,
+            bytes: u32,
+            flag: u32,
+            members: &[(&str, u32, u32)],
+        ) {
             let name = self.name(name);
             let count = u32::try_from(members.len()).unwrap();
             self.words(&[name, flag << 31 | kind << 24 | count, bytes]);
@@ -355,7 +365,13 @@ mod tests {
         btf.composite(KIND_STRUCT, "old", 4, 1, &[("protocol", 2, 8 << 24 | 8)]); // 8
         let tip = btf.name("tip");
         btf.words(&[tip, KIND_PTR << 24, 7]); // 9
-        btf.composite(KIND_STRUCT, "many", 16, 0, &[("list", 11, 0), ("link", 9, 64)]); // 10
+        btf.composite(
+            KIND_STRUCT,
+            "many",
+            16,
+            0,
+            &[("list", 11, 0), ("link", 9, 64)],
+        ); // 10
         btf.words(&[0, KIND_ARRAY << 24, 0, 1, 2, 3]); // 11: three u16
         btf.build()
     }
@@ -375,13 +391,25 @@ mod tests {
     fn says_why_not() {
         let data = sample();
         let btf = Btf::parse(&data).unwrap();
-        assert_eq!(btf.offset("nope", "a", None), Err(BtfError::NoStruct("nope".into())));
+        assert_eq!(
+            btf.offset("nope", "a", None),
+            Err(BtfError::NoStruct("nope".into()))
+        );
         let missing = btf.offset("sock", "inner.nope", None).unwrap_err();
-        assert_eq!(missing.to_string(), "`struct sock` has no field `inner.nope`");
+        assert_eq!(
+            missing.to_string(),
+            "`struct sock` has no field `inner.nope`"
+        );
         let narrow = btf.offset("common", "port", Some(4)).unwrap_err();
-        assert_eq!(narrow.to_string(), "`port` of `struct common` is 2 bytes wide, not 4 bytes");
+        assert_eq!(
+            narrow.to_string(),
+            "`port` of `struct common` is 2 bytes wide, not 4 bytes"
+        );
         let bits = btf.offset("old", "protocol", Some(2)).unwrap_err();
-        assert_eq!(bits.to_string(), "`protocol` of `struct old` is a bit field, not 2 bytes");
+        assert_eq!(
+            bits.to_string(),
+            "`protocol` of `struct old` is a bit field, not 2 bytes"
+        );
     }
 
     #[test]

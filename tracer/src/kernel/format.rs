@@ -125,7 +125,12 @@ print fmt: \"family=%s\", REC->family
 
     #[test]
     fn nonsense_has_no_fields() {
-        for text in ["", "field:", "field:;offset:;size:;", "field:int x; offset:-1; size:4;"] {
+        for text in [
+            "",
+            "field:",
+            "field:;offset:;size:;",
+            "field:int x; offset:-1; size:4;",
+        ] {
             assert!(Format::parse(text).fields().is_empty());
         }
     }

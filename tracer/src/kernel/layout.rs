@@ -64,7 +64,9 @@ impl Layout {
         }
         match self.find(btf, "task_struct", "flags", Some(4)) {
             Ok(offset) => self.config.task_flags = offset,
-            Err(error) => self.missing.push(("kernel_thread".to_owned(), error.to_string())),
+            Err(error) => self
+                .missing
+                .push(("kernel_thread".to_owned(), error.to_string())),
         }
         self.accept = self.resolve_files(btf).map_err(|error| error.to_string());
     }
@@ -122,11 +124,16 @@ impl Layout {
 
     fn resolve_record(&mut self, format: &Format) -> Result<(), String> {
         let mut find = |name: &str, size: u32| -> Result<u32, String> {
-            let offset = format.offset(name, size).map_err(|error| error.to_string())?;
+            let offset = format
+                .offset(name, size)
+                .map_err(|error| error.to_string())?;
             if !offset.is_multiple_of(size.min(8)) && size <= 8 || offset + size > RECORD_WINDOW {
-                return Err(format!("the tracepoint's field `{name}` is at offset {offset}"));
+                return Err(format!(
+                    "the tracepoint's field `{name}` is at offset {offset}"
+                ));
             }
-            self.found.push(format!("inet_sock_set_state:{name}@{offset}"));
+            self.found
+                .push(format!("inet_sock_set_state:{name}@{offset}"));
             Ok(offset)
         };
         let skaddr = find("skaddr", 8)?;
@@ -206,9 +213,15 @@ mod tests {
     fn record_of_either_protocol_width() {
         let new = without_btf(Ok(&record("__u16 protocol;	offset:30;	size:2")));
         assert_eq!(new.classic, Ok(()));
-        assert_eq!((new.config.rec_protocol, new.config.rec_protocol_bytes), (30, 2));
+        assert_eq!(
+            (new.config.rec_protocol, new.config.rec_protocol_bytes),
+            (30, 2)
+        );
         let old = without_btf(Ok(&record("__u8 protocol;	offset:30;	size:1")));
-        assert_eq!((old.config.rec_protocol, old.config.rec_protocol_bytes), (30, 1));
+        assert_eq!(
+            (old.config.rec_protocol, old.config.rec_protocol_bytes),
+            (30, 1)
+        );
         assert_eq!(old.config.rec_daddr_v6, 56);
         assert_eq!(old.config.sk_protocol, ABSENT);
     }

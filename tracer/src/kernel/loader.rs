@@ -143,7 +143,8 @@ impl Kernel {
         if kernel.refused_runs().is_none() {
             kernel.missing.push((
                 "lost.reentry".to_owned(),
-                "the kernel does not count the runs it refuses (Linux 5.12 and later do)".to_owned(),
+                "the kernel does not count the runs it refuses (Linux 5.12 and later do)"
+                    .to_owned(),
             ));
         }
         Ok(kernel)
@@ -275,8 +276,16 @@ impl Attach<'_> {
             Ok(()) => self.raw(names::STATE_RAW_TWIN)?,
             Err(_) => Err("only beside the raw tracepoint".to_owned()),
         };
-        self.report("raw_tracepoint:inet_sock_set_state", "state transitions", &raw);
-        self.report("raw_tracepoint:inet_sock_set_state (twin)", TWIN_PURPOSE, &twin);
+        self.report(
+            "raw_tracepoint:inet_sock_set_state",
+            "state transitions",
+            &raw,
+        );
+        self.report(
+            "raw_tracepoint:inet_sock_set_state (twin)",
+            TWIN_PURPOSE,
+            &twin,
+        );
 
         let classic_name = "tracepoint:sock:inet_sock_set_state";
         if attached {
@@ -292,7 +301,11 @@ impl Attach<'_> {
             (_, Err(reason)) => Err(reason.clone()),
             (_, Ok(())) => self.classic(names::STATE_CLASSIC, &[("sock", TRACEPOINT)])?,
         };
-        self.report(classic_name, "state transitions, without the raw tracepoint", &classic);
+        self.report(
+            classic_name,
+            "state transitions, without the raw tracepoint",
+            &classic,
+        );
         if classic.is_ok() {
             return Ok(names::STATE_CLASSIC);
         }
@@ -307,7 +320,10 @@ impl Attach<'_> {
 
     fn accept(&mut self, layout: &Layout) {
         let attached = layout.accept.clone().and_then(|()| {
-            let calls = [("syscalls", "sys_exit_accept4"), ("syscalls", "sys_exit_accept")];
+            let calls = [
+                ("syscalls", "sys_exit_accept4"),
+                ("syscalls", "sys_exit_accept"),
+            ];
             self.classic(names::ACCEPT_EXIT, &calls)
                 .unwrap_or_else(|error| Err(error.to_string()))
         });
@@ -383,4 +399,3 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, Error> {
 fn map_error(name: &'static str, source: aya::maps::MapError) -> Error {
     Error::Map { name, source }
 }
-

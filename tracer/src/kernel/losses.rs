@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn fdinfo() {
-        let text = "pos:\t0\nprog_type:\t17\nrun_cnt:\t0\nrecursion_misses:\t42\nverified_insns:\t9\n";
+        let text =
+            "pos:\t0\nprog_type:\t17\nrun_cnt:\t0\nrecursion_misses:\t42\nverified_insns:\t9\n";
         assert_eq!(parse_refused_runs(text), Some(42));
         assert_eq!(parse_refused_runs("prog_type:\t17\n"), None);
     }

@@ -51,7 +51,12 @@ pub fn find_or_mount() -> Result<TraceFs, String> {
 impl TraceFs {
     /// Reads the `format` file of a tracepoint. The error says what is missing.
     pub fn format(&self, group: &str, name: &str) -> Result<Format, String> {
-        let path = self.path.join("events").join(group).join(name).join("format");
+        let path = self
+            .path
+            .join("events")
+            .join(group)
+            .join(name)
+            .join("format");
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Format::parse(&text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
