@@ -66,13 +66,18 @@ pub fn runs_in_caller(old_state: i32, new_state: i32) -> bool {
     )
 }
 
+/// Whether a socket comes out of a listener here. It copies the listener's state first, which is CLOSE
+/// if the listener is closed while the handshake completes (`inet_csk_clone_lock`).
+#[inline(always)]
+pub fn is_child_birth(old_state: i32, new_state: i32) -> bool {
+    matches!((old_state, new_state), (LISTEN | CLOSE, SYN_RECV))
+}
+
 /// Whether a socket's life as a connection or listener begins here.
 #[inline(always)]
 pub fn is_birth(old_state: i32, new_state: i32) -> bool {
-    matches!(
-        (old_state, new_state),
-        (CLOSE, SYN_SENT | LISTEN) | (LISTEN, SYN_RECV)
-    )
+    matches!((old_state, new_state), (CLOSE, SYN_SENT | LISTEN))
+        || is_child_birth(old_state, new_state)
 }
 
 /// Whether the local port is final: see [`Facts::bound_port`].
@@ -108,7 +113,7 @@ pub fn may_be_wanted(
         }
     }
 
-    let child = (facts.old_state, facts.new_state) == (LISTEN, SYN_RECV);
+    let child = is_child_birth(facts.old_state, facts.new_state);
     let listener = (facts.old_state == LISTEN && !child) || facts.new_state == LISTEN;
     if listener {
         return true;
@@ -224,6 +229,8 @@ mod tests {
         let child = facts((LISTEN, SYN_RECV), 80, 0, Some(80));
         assert!(wanted(FILTER_PORT, child));
         assert!(wanted(FILTER_REMOTE_PORT, child));
+        let orphan = facts((CLOSE, SYN_RECV), 80, 0, Some(80));
+        assert!(wanted(FILTER_REMOTE_PORT, orphan));
         assert!(!wanted(FILTER_LOCAL_PORT, child));
         // Later transitions are decided.
         let later = facts((SYN_SENT, ESTABLISHED), 50_000, 80, Some(50_000));

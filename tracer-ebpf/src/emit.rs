@@ -81,5 +81,7 @@ fn header(kind: u16, flags: u16, sk: u64) -> Header {
 #[inline(always)]
 fn output<T>(record: &T) -> bool {
     const { assert!(size_of::<T>() % 8 == 0) };
-    EVENTS.output::<T>(record, u64::from(BPF_RB_NO_WAKEUP)).is_ok()
+    EVENTS
+        .output::<T>(record, u64::from(BPF_RB_NO_WAKEUP))
+        .is_ok()
 }

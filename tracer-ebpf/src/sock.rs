@@ -91,7 +91,11 @@ pub(crate) fn from_record(scratch: &mut Scratch, ctx: &TracePointContext) -> Res
 
 #[inline(always)]
 fn read_record(scratch: &mut Scratch) -> Option<Facts> {
-    let Scratch { out, common: record, .. } = scratch;
+    let Scratch {
+        out,
+        common: record,
+        ..
+    } = scratch;
     let sk = record.get::<u64>(setting!(rec_skaddr))?;
     out.state.header.sk = sk;
     let family = record.get::<u16>(setting!(rec_family))?;

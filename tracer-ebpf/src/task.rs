@@ -1,7 +1,7 @@
 //! The task that runs the kernel code at this moment.
 
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use tracer_common::wire::{TASK_KERNEL_THREAD, TASK_KIND_KNOWN, Task};
 
 use crate::config::setting;

@@ -11,7 +11,7 @@ use crate::event::{AcceptEvent, Comm, Endpoint, Event, Family, Protocol, StateEv
 use crate::state::State;
 
 /// Why a record is not an event.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum DecodeError {
     /// Fewer bytes than its kind needs.
     #[error("record of kind {kind} is cut short: {got} bytes")]
@@ -32,18 +32,22 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         kind: 0,
         got: bytes.len(),
     })?;
+    let cut = DecodeError::Truncated {
+        kind,
+        got: bytes.len(),
+    };
     match kind {
         wire::KIND_STATE => {
-            let (record, rest) = take::<wire::StateRecord>(kind, bytes)?;
+            let (record, rest) = take::<wire::StateRecord>(bytes).ok_or(cut.clone())?;
             let task = if record.header.flags & wire::FLAG_TASK == 0 {
                 None
             } else {
-                Some(take::<wire::Task>(kind, rest)?.0)
+                Some(take::<wire::Task>(rest).ok_or(cut)?.0)
             };
             Ok(Event::State(state_event(&record, task.as_ref())))
         }
         wire::KIND_ACCEPT => {
-            let (record, _) = take::<wire::AcceptRecord>(kind, bytes)?;
+            let (record, _) = take::<wire::AcceptRecord>(bytes).ok_or(cut)?;
             Ok(Event::Accept(AcceptEvent {
                 mono_ns: record.header.mono_ns,
                 sk: record.header.sk,
@@ -54,11 +58,8 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     }
 }
 
-fn take<T: FromBytes>(kind: u16, bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
-    T::read_from_prefix(bytes).map_err(|_| DecodeError::Truncated {
-        kind,
-        got: bytes.len(),
-    })
+fn take<T: FromBytes>(bytes: &[u8]) -> Option<(T, &[u8])> {
+    T::read_from_prefix(bytes).ok()
 }
 
 fn state_event(record: &wire::StateRecord, current: Option<&wire::Task>) -> StateEvent {

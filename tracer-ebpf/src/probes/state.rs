@@ -20,9 +20,9 @@ use tracer_common::config::Counter;
 use tracer_common::select::{Facts, runs_in_caller};
 use tracer_common::wire::FLAG_TWIN;
 
+use crate::emit::Probe;
 use crate::maps::{Scratch, count, this_cpu};
 use crate::sock::{self, Skip};
-use crate::emit::Probe;
 use crate::{emit, select, task};
 
 const FIRST: Probe = Probe {
@@ -48,7 +48,12 @@ pub(crate) fn first(ctx: &RawTracePointContext) -> i32 {
     // order that an interrupting run of the twin relies on.
     unsafe { (&raw mut (*cpu).handled.sk).write_volatile(0) };
     // SAFETY: this program's own part, and the kernel does not re-enter the program.
-    raw(ctx, unsafe { &mut (*cpu).state }, (sk, old_state, new_state), &FIRST);
+    raw(
+        ctx,
+        unsafe { &mut (*cpu).state },
+        (sk, old_state, new_state),
+        &FIRST,
+    );
     // SAFETY: as for the first write.
     unsafe {
         (&raw mut (*cpu).handled.states).write_volatile(pack(old_state, new_state));
@@ -74,7 +79,12 @@ pub(crate) fn twin(ctx: &RawTracePointContext) -> i32 {
     if handled_sk != sk || handled_states != pack(old_state, new_state) {
         count(Counter::TwinSaw);
         // SAFETY: this program's own part, and the kernel does not re-enter the program.
-        raw(ctx, unsafe { &mut (*cpu).twin }, (sk, old_state, new_state), &TWIN);
+        raw(
+            ctx,
+            unsafe { &mut (*cpu).twin },
+            (sk, old_state, new_state),
+            &TWIN,
+        );
     }
     0
 }
