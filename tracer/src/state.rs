@@ -1,5 +1,8 @@
 //! TCP states: the kernel's numbers, and the names the world has for them.
 
+use crate::event::Protocol;
+use crate::track::Legality;
+
 /// A state of a socket as the Linux kernel numbers them (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
@@ -78,5 +81,30 @@ impl State {
             Self::BoundInactive => 13,
             Self::Unknown(number) => number,
         }
+    }
+}
+
+/// Whether the standards know the transition.
+pub fn legality(_protocol: Protocol, from: State, to: State) -> Legality {
+    use State::{
+        CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived,
+        SynSent, TimeWait,
+    };
+    let known = matches!(
+        (from, to),
+        (Closed, Listen | SynSent)
+            | (Listen, SynReceived | SynSent | Closed)
+            | (SynSent, SynReceived | Established | Closed)
+            | (SynReceived, Established | FinWait1 | Listen | Closed)
+            | (Established, FinWait1 | CloseWait | Closed)
+            | (FinWait1, FinWait2 | Closing | TimeWait | Closed)
+            | (FinWait2 | Closing, TimeWait | Closed)
+            | (CloseWait, LastAck | Closed)
+            | (LastAck | TimeWait, Closed)
+    );
+    if known {
+        Legality::Rfc
+    } else {
+        Legality::Unexpected
     }
 }
