@@ -7,6 +7,11 @@
 //!
 //! Pure and generic over the look-ups, so that the same code runs under the verifier and in tests.
 
+#![expect(
+    clippy::inline_always,
+    reason = "older verifiers check each BPF function apart, without what its caller knows"
+)]
+
 use crate::config::{
     FILTER_ADDR, FILTER_IPV4, FILTER_IPV6, FILTER_LOCAL_PORT, FILTER_NETNS, FILTER_PORT,
     FILTER_REMOTE_PORT, PORT_EITHER, PORT_LOCAL, PORT_REMOTE,
@@ -146,28 +151,25 @@ pub fn may_be_wanted(
     true
 }
 
+/// The address as two numbers.
 #[inline(always)]
-fn words(addr: &[u8; 16]) -> (u64, u32, u32) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *addr;
-    (
-        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-        u32::from_be_bytes([i, j, k, l]),
-        u32::from_ne_bytes([m, n, o, p]),
-    )
+fn halves(addr: &[u8; 16]) -> (u64, u64) {
+    let [high, low]: [u64; 2] = zerocopy::transmute!(*addr);
+    (u64::from_be(high), u64::from_be(low))
 }
 
-/// `::ffff:0:0/96`, other than `0.0.0.0` itself, or `0.0.0.0` mapped.
+/// `::ffff:0:0/96`: an IPv4 address, `0.0.0.0` included.
 #[inline(always)]
 fn is_v4(addr: &[u8; 16]) -> bool {
-    let (high, middle, _) = words(addr);
-    high == 0 && middle == 0xffff
+    let (high, low) = halves(addr);
+    high == 0 && low >> 32 == 0xffff
 }
 
 /// `::` or `::ffff:0.0.0.0`.
 #[inline(always)]
 fn is_unspecified(addr: &[u8; 16]) -> bool {
-    let (high, middle, low) = words(addr);
-    high == 0 && (middle == 0 || middle == 0xffff) && low == 0
+    let (high, low) = halves(addr);
+    high == 0 && (low == 0 || low == 0xffff_0000_0000)
 }
 
 #[cfg(test)]

@@ -14,6 +14,6 @@ mod sets;
 mod tracefs;
 
 pub use error::Error;
-pub use loader::{HookChoice, Kernel, Options, default_ring_bytes};
+pub use loader::{HookChoice, Kernel, Options, btf_bytes, default_ring_bytes};
 pub use machine::{clock_map, machine_facts};
 pub use tracefs::{TraceFs, find_or_mount};

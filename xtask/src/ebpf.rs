@@ -1,6 +1,7 @@
 //! The BPF object: committed, so that users need no BPF toolchain, and provably built from the
 //! sources beside it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -120,10 +121,12 @@ fn root() -> PathBuf {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut text = String::new();
+    for byte in Sha256::digest(bytes) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Hash over names and contents of all source files, in the order of their names.
@@ -137,7 +140,7 @@ fn hash_sources(root: &Path) -> Result<String> {
     for file in files {
         let name = file.strip_prefix(root)?.display().to_string();
         let content = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        listing.push_str(&format!("{} {name}\n", hash(&content)));
+        let _ = writeln!(listing, "{} {name}", hash(&content));
     }
     Ok(hash(listing.as_bytes()))
 }

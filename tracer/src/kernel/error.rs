@@ -1,7 +1,6 @@
 //! Why the kernel cannot be listened to.
 
 use std::io;
-use std::path::PathBuf;
 
 use aya::EbpfError;
 use aya::maps::MapError;
@@ -46,15 +45,6 @@ pub enum Error {
     /// The object has no such program or map: it does not belong to this binary.
     #[error("the embedded kernel object lacks {0}")]
     Incomplete(&'static str),
-    /// A file of the kernel could not be read.
-    #[error("cannot read {}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Cause.
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// Whether the cause at the bottom is a lack of privileges.
@@ -73,15 +63,16 @@ pub(super) fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// One line for people; the verifier's log goes to the debug log.
 pub(super) fn describe(error: &ProgramError) -> String {
-    match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            log::debug!("verifier: {verifier_log}");
-            format!("the kernel refused the program: {io_error}")
-        }
-        ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
-        other => other.to_string(),
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    {
+        log::debug!("verifier: {verifier_log}");
+        format!("the kernel refused the program: {io_error}")
+    } else if let ProgramError::SyscallError(error) = error {
+        format!("{}: {}", error.call, error.io_error)
+    } else {
+        error.to_string()
     }
 }

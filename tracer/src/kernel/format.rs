@@ -68,7 +68,7 @@ impl Format {
     }
 }
 
-/// `field:__u8 saddr[4];	offset:32;	size:4;	signed:0;`
+/// `field:__u8 saddr[4];` then, apart by tabs, `offset:32;`, `size:4;` and `signed:0;`
 fn parse_field(line: &str) -> Option<Field> {
     let mut parts = line.trim().strip_prefix("field:")?.split(';');
     let declaration = parts.next()?;

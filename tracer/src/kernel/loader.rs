@@ -201,6 +201,13 @@ impl Kernel {
 const ACCEPT_HOOK: &str = "tracepoint:syscalls:sys_exit_accept*";
 const TWIN_PURPOSE: &str = "transitions that the kernel refuses to run the first program for";
 
+/// Size of the kernel's type information, or why it is not to be had.
+pub fn btf_bytes() -> Result<u64, String> {
+    fs::metadata(BTF_PATH)
+        .map(|metadata| metadata.len())
+        .map_err(|error| format!("cannot read {BTF_PATH}: {error}"))
+}
+
 fn read_layout(tracefs: &Result<TraceFs, String>) -> Layout {
     let data = fs::read(BTF_PATH).map_err(|error| format!("cannot read {BTF_PATH}: {error}"));
     let btf = data

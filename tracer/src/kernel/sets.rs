@@ -72,7 +72,7 @@ pub(super) fn fill(ebpf: &mut Ebpf, filter: &Filter) -> Result<(), Error> {
             .try_into()
             .map_err(|_| Error::Incomplete(names::PORTS))?;
         let mut map: Array<_, [u8; 65_536]> = map(ebpf, names::PORTS)?;
-        map.set(0, &*flags, 0).map_err(failed(names::PORTS))?;
+        map.set(0, *flags, 0).map_err(failed(names::PORTS))?;
     }
 
     let mut prefixes: LpmTrie<_, [u8; 16], u8> = map(ebpf, names::PREFIXES)?;

@@ -49,6 +49,16 @@ pub fn find_or_mount() -> Result<TraceFs, String> {
 }
 
 impl TraceFs {
+    /// For people.
+    pub fn describe(&self) -> String {
+        let how = if self.mounted_by_us {
+            " (tracer mounted it)"
+        } else {
+            ""
+        };
+        format!("mounted at {}{how}", self.path.display())
+    }
+
     /// Reads the `format` file of a tracepoint. The error says what is missing.
     pub fn format(&self, group: &str, name: &str) -> Result<Format, String> {
         let path = self

@@ -143,7 +143,7 @@ impl Text {
         if transition.after_gap {
             push_note(notes, "after a gap");
         }
-        let legality = Some(transition.legality);
+        let legality = transition.legality;
         push_transition_notes(notes, event.protocol, event.from, event.to, legality, names);
         self.widen();
     }

@@ -13,7 +13,7 @@ use super::vocab::{self, endpoint, push_note, push_owner, push_transition_notes,
 use super::{Render, RenderOptions, remark, unseen};
 use crate::event::Protocol;
 use crate::session::{ClockMap, Lost, Session, Totals};
-use crate::state::Names;
+use crate::state::{Names, legality};
 use crate::track::{Connection, Ending, OwnerSource, Role, Step, Transition};
 
 const LEGEND: &str =
@@ -215,7 +215,8 @@ impl Timeline {
             Some(before) => {
                 let protocol = life.conn.protocol;
                 let (from, to) = (before.state, step.state);
-                push_transition_notes(&mut notes, protocol, from, to, step.entered, self.names);
+                let legality = legality(protocol, from, to);
+                push_transition_notes(&mut notes, protocol, from, to, legality, self.names);
             }
         }
         notes

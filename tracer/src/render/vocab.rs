@@ -162,14 +162,14 @@ pub(crate) fn push_transition_notes(
     protocol: Protocol,
     from: State,
     to: State,
-    entered: Option<Legality>,
+    legality: Legality,
     names: Names,
 ) {
     let unseen = super::unseen::next(protocol, from, to);
-    match entered {
-        Some(Legality::Unexpected) => push_note(notes, "unexpected transition"),
-        Some(Legality::Linux(why)) if unseen.is_empty() => push_note(notes, why),
-        Some(Legality::Rfc | Legality::Linux(_)) | None => {}
+    match legality {
+        Legality::Unexpected => push_note(notes, "unexpected transition"),
+        Legality::Linux(why) if unseen.is_empty() => push_note(notes, why),
+        Legality::Rfc | Legality::Linux(_) => {}
     }
     if !unseen.is_empty() {
         push_note(notes, "usually goes on unseen in ");

@@ -85,10 +85,10 @@ pub(crate) fn client() -> Connection {
         steps: vec![Step {
             state: State::Closed,
             since_ns: None,
-            entered: None,
         }],
         from_birth: true,
         has_gap: false,
+        as_of_ns: CLOCK.mono_ns,
     }
 }
 
@@ -105,7 +105,6 @@ pub(crate) fn server() -> Connection {
         steps: vec![Step {
             state: State::Listen,
             since_ns: None,
-            entered: None,
         }],
         ..client()
     }
@@ -128,7 +127,6 @@ pub(crate) fn step_as(
     conn.steps.push(Step {
         state: to,
         since_ns: Some(mono_ns),
-        entered: Some(legality),
     });
     Transition {
         event: StateEvent {
@@ -215,18 +213,13 @@ fn odd(mut conn: Connection, to: State, legality: Legality) -> (Connection, Tran
 
 fn in_state(state: State) -> Vec<Step> {
     let since_ns = Some(CLOCK.mono_ns + SECOND);
-    vec![Step {
-        state,
-        since_ns,
-        entered: Some(Legality::Rfc),
-    }]
+    vec![Step { state, since_ns }]
 }
 
 fn unseen(state: State) -> Vec<Step> {
     vec![Step {
         state,
         since_ns: None,
-        entered: None,
     }]
 }
 
