@@ -211,6 +211,7 @@ impl Story {
             to: state(to),
             local_port_known: true,
             task: None,
+            counts: None,
             from_twin: false,
         };
         let mut without = (false, false, false);

@@ -93,6 +93,8 @@ impl Tracker {
         match event {
             Event::State(event) => self.handle_state(event, sink),
             Event::Accept(event) => self.handle_accept(event, sink),
+            // Not yet part of a connection.
+            Event::Evidence(_) => {}
         }
     }
 

@@ -45,6 +45,7 @@ fn one_socket_connects_again_and_keeps_no_port_of_before() {
         to: State::SynSent,
         local_port_known: false,
         task: Some(task("8")),
+        counts: None,
         from_twin: false,
     };
     story.tracker.handle(&Event::State(event), &mut story.log);

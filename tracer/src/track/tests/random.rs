@@ -165,6 +165,7 @@ fn events(inputs: &[Input]) -> Vec<Result<Event, u64>> {
                         kernel_thread: Some(draft.kernel_thread),
                         ..task(&pid.to_string())
                     }),
+                    counts: None,
                     from_twin: draft.twin,
                 }))
             }
