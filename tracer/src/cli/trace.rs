@@ -78,7 +78,13 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
             "the reader of standard output stopped reading; the last lines are not written",
         )),
     };
-    talk(summary(&totals).trim_end());
+    // Over the ^C that a terminal has echoed.
+    let home = if std::io::stderr().is_terminal() {
+        "\r"
+    } else {
+        ""
+    };
+    talk(&format!("{home}{}", summary(&totals).trim_end()));
     outcome
 }
 
