@@ -14,8 +14,8 @@ pub const ABSENT: u32 = u32::MAX;
 pub const SOCK_COMMON_WINDOW: u32 = 128;
 /// Bytes of `struct inet_sock` copied in one read, from [`Config::inet_window`].
 pub const INET_WINDOW: u32 = 32;
-/// Largest offset that a classic tracepoint record may have for a field.
-pub const RECORD_LIMIT: u32 = 256;
+/// Bytes of a classic tracepoint record copied in one read; every `rec_*` field must end within it.
+pub const RECORD_WINDOW: u32 = 128;
 
 /// [`crate::names::PORTS`]: selected as the port of either side.
 pub const PORT_EITHER: u8 = 1;
@@ -43,22 +43,29 @@ pub const FILTER_PID: u32 = 1 << 7;
 /// [`Config::filters`]: `--comm`.
 pub const FILTER_COMM: u32 = 1 << 8;
 
-/// Per-CPU counters, by index in [`crate::names::COUNTERS`].
+/// Per-CPU counters, by index in [`crate::names::COUNTERS`]. Each program has its own, since a program
+/// is never re-entered on its CPU but may be interrupted by another: no count needs to be atomic.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
-    /// Transitions that found the ring buffer full.
+    /// First state program: the ring buffer was full.
     StateRingFull = 0,
-    /// Accepts that found the ring buffer full.
-    AcceptRingFull = 1,
-    /// Transitions the twin saw and the first program had not recorded.
-    TwinSaw = 2,
-    /// Runs in which the socket could not be read.
-    Unreadable = 3,
+    /// First state program: the kernel refused to read the socket.
+    StateUnreadable = 1,
+    /// Twin: the ring buffer was full.
+    TwinRingFull = 2,
+    /// Twin: the kernel refused to read the socket.
+    TwinUnreadable = 3,
+    /// Twin: transitions that the first program had not handled, filtered out or not.
+    TwinSaw = 4,
+    /// Accept: the ring buffer was full.
+    AcceptRingFull = 5,
+    /// Accept: the kernel refused to read the socket.
+    AcceptUnreadable = 6,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 4;
+pub const COUNTERS: u32 = 7;
 
 /// All load-time settings. Offsets are in bytes; [`ABSENT`] where the kernel has no such field.
 #[repr(C)]
@@ -131,6 +138,44 @@ pub struct Config {
     pub rec_daddr_v6: u32,
     /// `ret` in the record of `sys_exit_accept*`
     pub rec_accept_ret: u32,
+}
+
+impl Config {
+    /// No filter, and no field of the kernel known.
+    pub const UNSET: Self = Self {
+        filters: 0,
+        skc_num: ABSENT,
+        skc_family: ABSENT,
+        skc_net: ABSENT,
+        skc_v6_daddr: ABSENT,
+        skc_v6_rcv_saddr: ABSENT,
+        skc_daddr: ABSENT,
+        skc_dport: ABSENT,
+        sk_protocol: ABSENT,
+        inet_window: ABSENT,
+        inet_saddr: ABSENT,
+        inet_sport: ABSENT,
+        net_inum: ABSENT,
+        task_flags: ABSENT,
+        task_files: ABSENT,
+        files_fdt: ABSENT,
+        fdt_fd: ABSENT,
+        file_private: ABSENT,
+        socket_sk: ABSENT,
+        rec_skaddr: ABSENT,
+        rec_oldstate: ABSENT,
+        rec_newstate: ABSENT,
+        rec_sport: ABSENT,
+        rec_dport: ABSENT,
+        rec_family: ABSENT,
+        rec_protocol: ABSENT,
+        rec_protocol_bytes: ABSENT,
+        rec_saddr: ABSENT,
+        rec_daddr: ABSENT,
+        rec_saddr_v6: ABSENT,
+        rec_daddr_v6: ABSENT,
+        rec_accept_ret: ABSENT,
+    };
 }
 
 const _: () = {

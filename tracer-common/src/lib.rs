@@ -8,4 +8,5 @@
 
 pub mod config;
 pub mod names;
+pub mod select;
 pub mod wire;

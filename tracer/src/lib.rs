@@ -1,13 +1,20 @@
 //! The library behind the `tracer` command.
 //!
 //! Data flows one way: [`kernel`] yields records, [`decode`] makes them [`event`]s, [`track`] turns
-//! events into connections and transitions, [`render`] writes those; [`pipeline`] is the only loop.
+//! events into connections and transitions, [`render`] writes those, [`output`] sends them out;
+//! [`flow`] ties the middle together and [`pipeline`] is the only loop.
 //!
-//! Architecture invariant: `decode`, `event`, `filter`, `state`, `track` and `render` know no clock,
-//! socket, file or aya. Time comes in as an argument.
+//! Architecture invariant: `decode`, `event`, `filter`, `flow`, `render`, `session`, `state` and `track`
+//! know no clock, socket, file or aya. Time comes in as an argument.
 
+pub mod cli;
+pub mod decode;
 pub mod event;
 pub mod filter;
+pub mod flow;
+pub mod kernel;
+pub mod output;
+pub mod pipeline;
 pub mod render;
 pub mod session;
 pub mod state;

@@ -1,1 +1,229 @@
-//! One file per output format.
+//! Connections and their transitions as text, one file per output format.
+//!
+//! A renderer is told what the tracker found and appends bytes to a buffer; when those are written,
+//! and where to, is the caller's business. It escapes whatever a process could have chosen: output is
+//! safe on a terminal in every format.
+//!
+//! `text` is a line per transition for people, `timeline` a block per connection, `jsonl` and `csv`
+//! are for programs and documented in `docs/schema.md`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::BytesMut;
+use jiff::tz::TimeZone;
+
+use crate::session::{ClockMap, Lost, Session, Totals};
+use crate::state::Names;
+use crate::track::{Connection, Ending, Transition};
+
+mod csv;
+mod fields;
+mod json;
+mod jsonl;
+mod plain;
+mod remark;
+pub mod states;
+mod summary;
+mod text;
+mod time;
+mod timeline;
+mod unseen;
+mod vocab;
+
+pub use csv::Csv;
+pub use jsonl::{Jsonl, SCHEMA_VERSION};
+pub use summary::summary;
+pub use text::Text;
+pub use timeline::Timeline;
+
+/// An output format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One aligned line per transition, for people.
+    #[default]
+    Text,
+    /// One JSON object per line, by the documented schema.
+    Jsonl,
+    /// Comma-separated values with a header line.
+    Csv,
+    /// One block per connection when it ends.
+    Timeline,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 4] = [Self::Text, Self::Jsonl, Self::Csv, Self::Timeline];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+            Self::Timeline => "timeline",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| UnknownFormat(name.to_owned()))
+    }
+}
+
+/// Not the name of a [`Format`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown output format '{0}': one of text, jsonl, csv, timeline")]
+pub struct UnknownFormat(String);
+
+/// How `text` and `timeline` show things; `jsonl` and `csv` have one form only.
+#[derive(Clone, Debug)]
+pub struct RenderOptions {
+    /// Vocabulary for states.
+    pub names: Names,
+    /// Whether to colour (ANSI SGR codes).
+    pub color: bool,
+    /// Zone of the times shown.
+    pub time_zone: TimeZone,
+}
+
+/// Appends what happened to a buffer, in one format.
+///
+/// `clock` is the mapping to wall-clock time in force.
+pub trait Render {
+    /// The run begins: headers.
+    fn start(&mut self, out: &mut BytesMut, session: &Session);
+
+    /// A transition; `conn` is as it is after it.
+    fn transition(
+        &mut self,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        transition: &Transition,
+    );
+
+    /// Nothing more will come of a connection.
+    fn ended(
+        &mut self,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        ending: Ending,
+        now_ns: u64,
+    );
+
+    /// The clocks were read again and wall-clock time has moved against `CLOCK_MONOTONIC`.
+    fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap);
+
+    /// Events were lost between the last such call (or the start) and `now_ns`.
+    fn lost(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, since_last: &Lost);
+
+    /// The run is over.
+    fn end(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, totals: &Totals);
+}
+
+/// The renderer of one format, dispatched without a virtual call.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one per run")]
+pub enum Renderer {
+    /// [`Format::Text`]
+    Text(Text),
+    /// [`Format::Jsonl`]
+    Jsonl(Jsonl),
+    /// [`Format::Csv`]
+    Csv(Csv),
+    /// [`Format::Timeline`]
+    Timeline(Timeline),
+}
+
+impl Renderer {
+    /// The renderer of a format.
+    pub fn new(format: Format, options: RenderOptions) -> Self {
+        match format {
+            Format::Text => Self::Text(Text::new(options)),
+            Format::Jsonl => Self::Jsonl(Jsonl::default()),
+            Format::Csv => Self::Csv(Csv::default()),
+            Format::Timeline => Self::Timeline(Timeline::new(options)),
+        }
+    }
+}
+
+macro_rules! dispatch {
+    ($self:ident, $inner:ident => $call:expr) => {
+        match $self {
+            Self::Text($inner) => $call,
+            Self::Jsonl($inner) => $call,
+            Self::Csv($inner) => $call,
+            Self::Timeline($inner) => $call,
+        }
+    };
+}
+
+impl Render for Renderer {
+    fn start(&mut self, out: &mut BytesMut, session: &Session) {
+        dispatch!(self, inner => inner.start(out, session));
+    }
+
+    fn transition(
+        &mut self,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        transition: &Transition,
+    ) {
+        dispatch!(self, inner => inner.transition(out, clock, conn, transition));
+    }
+
+    fn ended(
+        &mut self,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        ending: Ending,
+        now_ns: u64,
+    ) {
+        dispatch!(self, inner => inner.ended(out, clock, conn, ending, now_ns));
+    }
+
+    fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {
+        dispatch!(self, inner => inner.clock_changed(out, clock));
+    }
+
+    fn lost(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, since_last: &Lost) {
+        dispatch!(self, inner => inner.lost(out, clock, now_ns, since_last));
+    }
+
+    fn end(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, totals: &Totals) {
+        dispatch!(self, inner => inner.end(out, clock, now_ns, totals));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_found_by_name() {
+        for format in Format::ALL {
+            assert_eq!(format.name().parse(), Ok(format));
+        }
+        let error = "json".parse::<Format>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown output format 'json': one of text, jsonl, csv, timeline"
+        );
+    }
+}

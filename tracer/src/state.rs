@@ -1,4 +1,21 @@
-//! TCP states: the kernel's numbers, and the names the world has for them.
+//! TCP states: the kernel's numbers, the names the world has for them, and what is known about them.
+//!
+//! A [`State`] is a kernel number with a meaning. [`names`] prints it, [`State::parse`] reads it back
+//! from whatever system the name came from, [`vocabulary`] holds the names, [`facts`] tells a person
+//! what the state means and what to look at, [`legality()`] says which state may follow which.
+
+pub mod facts;
+mod groups;
+pub mod legality;
+pub mod names;
+mod parse;
+mod unknown;
+pub mod vocabulary;
+
+pub use groups::{GROUPS, Group};
+pub use legality::legality;
+pub use names::{Names, StateName};
+pub use unknown::UnknownState;
 
 /// A state of a socket as the Linux kernel numbers them (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,7 +44,7 @@ pub enum State {
     Closing,
     /// 12: a request socket, the kernel's half-open connection.
     NewSynReceived,
-    /// 13: bound, neither listening nor connected; since Linux 6.8, in `sock_diag` only.
+    /// 13: bound, neither listening nor connected; since Linux 6.8, in `sock_diag` queries only.
     BoundInactive,
     /// A number this version of tracer does not know.
     Unknown(i32),
@@ -51,6 +68,23 @@ impl State {
         Self::BoundInactive,
     ];
 
+    /// The same in the order of RFC 9293, the order of a connection's life, then the kernel's own two.
+    pub const BY_LIFE: [Self; 13] = [
+        Self::Listen,
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::CloseWait,
+        Self::Closing,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Closed,
+        Self::NewSynReceived,
+        Self::BoundInactive,
+    ];
+
     /// From the kernel's number.
     pub fn from_kernel(number: i32) -> Self {
         usize::try_from(number)
@@ -61,7 +95,7 @@ impl State {
     }
 
     /// The kernel's number.
-    pub fn to_kernel(self) -> i32 {
+    pub const fn to_kernel(self) -> i32 {
         match self {
             Self::Established => 1,
             Self::SynSent => 2,

@@ -1,9 +1,32 @@
 //! Events to connections: identity, role, owner, time in each state.
 //!
 //! Sans-IO: [`Tracker::handle`] takes an event and tells a [`Sink`] what follows from it.
+//!
+//! The kernel names a connection by the address of its socket, which it hands to the next connection
+//! as soon as the socket is freed. So a life is bounded by evidence: it starts with a transition out of
+//! `CLOSED` or, for a child, out of `LISTEN`; it ends with the one into `CLOSED`; and where an event
+//! cannot belong to the life tracked (other ports, another namespace, a state that lies behind it), the
+//! end was not seen and a new life starts. A duration is given only where both of its ends were seen.
+//!
+//! Each socket tracked costs one compact `Entry` in a map ordered by last touch; the [`Connection`] that
+//! a sink is shown is filled in from it for that call.
+//!
+//! Known gaps: a connection whose listener shares its port with another process (`SO_REUSEPORT`) that
+//! listened before the trace began is ascribed to the listener seen, until it is accepted. After a loss
+//! of events an owner found before it is kept.
+
+mod entry;
+mod listeners;
+mod recent;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod tracker;
 
 use crate::event::{Comm, Endpoint, Family, Protocol, StateEvent};
 use crate::state::State;
+
+pub use tracker::{Stats, Tracker, TrackerConfig};
 
 /// Identity of a connection within one run: 1, 2, 3, ... in the order of first sight. A listener has
 /// one as well. Survives reuse of the socket's address and of its ports.
@@ -58,7 +81,8 @@ pub struct Owner {
 pub struct Step {
     /// The state.
     pub state: State,
-    /// When it was entered (`CLOCK_MONOTONIC`, ns); `None` if that was before the trace or in a gap.
+    /// When it was entered (`CLOCK_MONOTONIC`, ns); `None` if that was before the trace or in a gap, or
+    /// if events were lost before it was left, so that it may have been entered once more.
     pub since_ns: Option<u64>,
 }
 
@@ -89,6 +113,9 @@ pub struct Connection {
     pub from_birth: bool,
     /// A transition is missing somewhere in the middle.
     pub has_gap: bool,
+    /// The time this description is of: that of the transition, or of the moment its ending was found.
+    /// A state entered and not left has lasted until then, but with [`Ending::EndUnseen`] at most.
+    pub as_of_ns: u64,
 }
 
 /// Whether the standards know a transition.
@@ -131,6 +158,10 @@ pub enum Ending {
 /// Who hears what the tracker finds.
 pub trait Sink {
     /// A transition of a selected connection. `conn` is as it is after the transition.
+    ///
+    /// One that was held until the filter could decide comes later than it happened, before any later
+    /// one of its connection: `conn.steps` ends with it, while its endpoints and owner are those known
+    /// by now.
     fn transition(&mut self, conn: &Connection, transition: &Transition);
     /// Nothing more will come of a selected connection.
     fn ended(&mut self, conn: &Connection, ending: Ending);

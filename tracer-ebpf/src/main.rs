@@ -1,0 +1,60 @@
+//! Kernel programs of tracer: entries only.
+//!
+//! A socket's state change is seen by a guarded pair of raw tracepoint programs ([`probes::state`]);
+//! where the kernel's types are not known, by one classic tracepoint program instead.
+
+#![no_std]
+#![no_main]
+#![expect(
+    missing_docs,
+    unreachable_pub,
+    reason = "the attribute macros make entry points that are public and undocumented"
+)]
+
+mod config;
+mod emit;
+mod maps;
+mod probes;
+mod read;
+mod select;
+mod sock;
+mod task;
+
+use aya_ebpf::macros::{raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+
+/// First of the guarded pair.
+#[raw_tracepoint]
+pub fn state_raw(ctx: RawTracePointContext) -> i32 {
+    probes::state::first(&ctx)
+}
+
+/// Second of the guarded pair, to be attached after the first.
+#[raw_tracepoint]
+pub fn state_raw_twin(ctx: RawTracePointContext) -> i32 {
+    probes::state::twin(&ctx)
+}
+
+/// `sock:inet_sock_set_state` by its record.
+#[tracepoint]
+pub fn state_classic(ctx: TracePointContext) -> u32 {
+    probes::state::classic(&ctx)
+}
+
+/// `syscalls:sys_exit_accept` and `syscalls:sys_exit_accept4`.
+#[tracepoint]
+pub fn accept_exit(ctx: TracePointContext) -> u32 {
+    probes::accept::exit(&ctx)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    // Never reached: the verifier would refuse the endless loop if any path led here.
+    loop {}
+}
+
+// SAFETY: a constant in a section of its own, which nothing else writes to; the kernel reads it.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,97 @@
+//! Maps. Sizes of those that a filter fills are set at load; unused ones shrink to one entry.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::LpmTrie;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use tracer_common::config::{COUNTERS as COUNTER_COUNT, Counter, INET_WINDOW, SOCK_COMMON_WINDOW};
+use tracer_common::wire::{StateRecord, Task};
+
+use crate::read::Window;
+
+/// Records on their way to userspace; the size is set at load.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// What could not be delivered, by [`Counter`].
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
+
+/// Working memory of this CPU: more than fits the 512 bytes of a program's stack.
+#[map]
+static WORK: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
+
+/// `PORT_*` flags of every port.
+#[map]
+pub(crate) static PORTS: Array<[u8; 65536]> = Array::with_max_entries(1, 0);
+
+/// Selected prefixes.
+#[map]
+pub(crate) static PREFIXES: LpmTrie<[u8; 16], u8> =
+    LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+/// Selected network namespaces.
+#[map]
+pub(crate) static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1, 0);
+
+/// Selected processes.
+#[map]
+pub(crate) static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(1, 0);
+
+/// Selected command names.
+#[map]
+pub(crate) static COMMS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(1, 0);
+
+/// Sockets connected by a process that is not selected.
+#[map]
+pub(crate) static FOREIGN: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
+
+/// Value of [`WORK`].
+#[repr(C)]
+pub(crate) struct Cpu {
+    pub(crate) handled: Handled,
+    pub(crate) state: Scratch,
+    pub(crate) twin: Scratch,
+    pub(crate) accept: Scratch,
+}
+
+/// The transition that the first program of the pair handled last on this CPU; `sk` is 0 while it is
+/// at work. The only part of [`Cpu`] that two programs share.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Handled {
+    pub(crate) sk: u64,
+    pub(crate) states: u64,
+}
+
+/// What one program needs while it runs. The kernel does not re-enter a program on its CPU, so it is
+/// that program's alone.
+#[repr(C)]
+pub(crate) struct Scratch {
+    pub(crate) out: StateWithTask,
+    pub(crate) common: Window<{ SOCK_COMMON_WINDOW as usize }>,
+    pub(crate) inet: Window<{ INET_WINDOW as usize }>,
+}
+
+/// A [`StateRecord`] with room for the task that may follow it.
+#[repr(C)]
+pub(crate) struct StateWithTask {
+    pub(crate) state: StateRecord,
+    pub(crate) task: Task,
+}
+
+/// Working memory of the CPU this runs on.
+#[inline(always)]
+pub(crate) fn this_cpu() -> Option<*mut Cpu> {
+    WORK.get_ptr_mut(0)
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: Counter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the slot belongs to this CPU and, as the documentation of `Counter` says, to one
+        // program, which the kernel does not re-enter.
+        unsafe { *value += 1 };
+    }
+}

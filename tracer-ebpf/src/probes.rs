@@ -1,0 +1,4 @@
+//! One module for each hook.
+
+pub(crate) mod accept;
+pub(crate) mod state;

@@ -1,0 +1,152 @@
+//! `sock:inet_sock_set_state`:
+//! `void (const struct sock *sk, const int oldstate, const int newstate)`, the same since Linux 4.16.
+//!
+//! # Why there are two programs
+//!
+//! A transition in process context can be interrupted by a softirq that makes one of its own on the
+//! same CPU. The kernel refuses to run a BPF program inside itself and drops the inner run; under a
+//! storm of loopback connections that is up to 2 % of all transitions, mostly the end of connections.
+//!
+//! A second program on the same hook is a program of its own to that guard. The first leaves behind
+//! which transition it has just handled on this CPU; the twin runs next and delivers only what is not
+//! that one. If the first is interrupted, the inner transition meets the twin with the slot empty. If
+//! the twin is interrupted, the first sees the inner one. An interruption between the two overwrites
+//! the slot: the outer transition is then delivered twice, the second time flagged, and userspace
+//! drops the repetition. Softirqs do not nest, so there is no third level.
+
+use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use aya_log_ebpf::{debug, warn};
+use tracer_common::config::Counter;
+use tracer_common::select::{Facts, runs_in_caller};
+use tracer_common::wire::FLAG_TWIN;
+
+use crate::emit::Probe;
+use crate::maps::{Scratch, count, this_cpu};
+use crate::sock::{self, Skip};
+use crate::{emit, select, task};
+
+const FIRST: Probe = Probe {
+    flags: 0,
+    ring_full: Counter::StateRingFull,
+    unreadable: Counter::StateUnreadable,
+};
+
+const TWIN: Probe = Probe {
+    flags: FLAG_TWIN,
+    ring_full: Counter::TwinRingFull,
+    unreadable: Counter::TwinUnreadable,
+};
+
+/// First of the pair.
+#[inline(always)]
+pub(crate) fn first(ctx: &RawTracePointContext) -> i32 {
+    let (sk, old_state, new_state) = arguments(ctx);
+    let Some(cpu) = this_cpu() else {
+        return 0;
+    };
+    // SAFETY: this CPU's memory, of which only `handled` is shared with the twin; volatile keeps the
+    // order that an interrupting run of the twin relies on.
+    unsafe { (&raw mut (*cpu).handled.sk).write_volatile(0) };
+    // SAFETY: this program's own part, and the kernel does not re-enter the program.
+    raw(
+        ctx,
+        unsafe { &mut (*cpu).state },
+        (sk, old_state, new_state),
+        &FIRST,
+    );
+    // SAFETY: as for the first write.
+    unsafe {
+        (&raw mut (*cpu).handled.states).write_volatile(pack(old_state, new_state));
+        (&raw mut (*cpu).handled.sk).write_volatile(sk);
+    }
+    0
+}
+
+/// Second of the pair.
+#[inline(always)]
+pub(crate) fn twin(ctx: &RawTracePointContext) -> i32 {
+    let (sk, old_state, new_state) = arguments(ctx);
+    let Some(cpu) = this_cpu() else {
+        return 0;
+    };
+    // SAFETY: this CPU's memory; plain integers, read while the first program does not run.
+    let (handled_sk, handled_states) = unsafe {
+        (
+            (&raw const (*cpu).handled.sk).read_volatile(),
+            (&raw const (*cpu).handled.states).read_volatile(),
+        )
+    };
+    if handled_sk != sk || handled_states != pack(old_state, new_state) {
+        count(Counter::TwinSaw);
+        // SAFETY: this program's own part, and the kernel does not re-enter the program.
+        raw(
+            ctx,
+            unsafe { &mut (*cpu).twin },
+            (sk, old_state, new_state),
+            &TWIN,
+        );
+    }
+    0
+}
+
+/// For kernels whose types are not known: no twin is possible, since all classic tracepoint programs
+/// of a CPU share one guard.
+#[inline(always)]
+pub(crate) fn classic(ctx: &TracePointContext) -> u32 {
+    let Some(cpu) = this_cpu() else {
+        return 0;
+    };
+    // SAFETY: this program's own part (the pair is not attached beside it), and the kernel does not
+    // re-enter the program.
+    let scratch = unsafe { &mut (*cpu).state };
+    match sock::from_record(scratch, ctx) {
+        Ok(facts) => deliver(scratch, &facts, &FIRST),
+        Err(Skip::OtherProtocol) => {}
+        Err(Skip::Unreadable) => {
+            count(FIRST.unreadable);
+            warn!(ctx, "the tracepoint's record could not be read");
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn arguments(ctx: &RawTracePointContext) -> (u64, i32, i32) {
+    (ctx.arg::<u64>(0), ctx.arg::<i32>(1), ctx.arg::<i32>(2))
+}
+
+#[inline(always)]
+fn pack(old_state: i32, new_state: i32) -> u64 {
+    u64::from(old_state.cast_unsigned()) << 32 | u64::from(new_state.cast_unsigned())
+}
+
+#[inline(always)]
+fn raw(
+    ctx: &RawTracePointContext,
+    scratch: &mut Scratch,
+    (sk, old_state, new_state): (u64, i32, i32),
+    probe: &Probe,
+) {
+    match sock::from_sock(scratch, sk, old_state, new_state) {
+        Ok(facts) => {
+            debug!(ctx, "sk {:x}: {} -> {}", sk, old_state, new_state);
+            deliver(scratch, &facts, probe);
+        }
+        Err(Skip::OtherProtocol) => {}
+        Err(Skip::Unreadable) => {
+            count(probe.unreadable);
+            warn!(ctx, "socket {:x} could not be read", sk);
+        }
+    }
+}
+
+#[inline(always)]
+fn deliver(scratch: &mut Scratch, facts: &Facts, probe: &Probe) {
+    let with_task = runs_in_caller(facts.old_state, facts.new_state);
+    if with_task {
+        scratch.out.task = task::current();
+    }
+    if select::transition(facts, &scratch.out, with_task) {
+        emit::state(scratch, facts, with_task, probe);
+    }
+}

@@ -1,0 +1,85 @@
+//! The filter, with its sets in maps.
+
+use aya_ebpf::maps::lpm_trie::Key;
+use tracer_common::config::{FILTER_COMM, FILTER_PID};
+use tracer_common::select::{CLOSE, Facts, SYN_SENT, Sets, is_birth, may_be_wanted};
+use tracer_common::wire::Task;
+
+use crate::config::setting;
+use crate::maps::{self, StateWithTask};
+
+struct Maps;
+
+impl Sets for Maps {
+    #[inline(always)]
+    fn port(&self, port: u16) -> u8 {
+        maps::PORTS
+            .get(0)
+            .and_then(|flags| flags.get(usize::from(port)).copied())
+            .unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn prefix(&self, addr: &[u8; 16]) -> bool {
+        maps::PREFIXES.get(&Key::new(128, *addr)).is_some()
+    }
+
+    #[inline(always)]
+    fn netns(&self, inode: u32) -> bool {
+        // SAFETY: only the presence of the entry is used, not the memory it points to.
+        unsafe { maps::NETNS.get(&inode) }.is_some()
+    }
+}
+
+/// False only if this transition cannot belong to a selected connection.
+#[inline(always)]
+pub(crate) fn transition(facts: &Facts, out: &StateWithTask, with_task: bool) -> bool {
+    let filters = setting!(filters);
+    if filters == 0 {
+        return true;
+    }
+    may_be_wanted(
+        filters,
+        facts,
+        &out.state.local_addr,
+        &out.state.remote_addr,
+        &Maps,
+    ) && owner(filters, facts, out, with_task)
+}
+
+/// A socket connected by another process is out for good; who will accept a passive one is not known
+/// yet, so those are left to userspace.
+#[inline(always)]
+fn owner(filters: u32, facts: &Facts, out: &StateWithTask, with_task: bool) -> bool {
+    if filters & (FILTER_PID | FILTER_COMM) == 0 {
+        return true;
+    }
+    let sk = out.state.header.sk;
+    if is_birth(facts.old_state, facts.new_state) {
+        let connects = (facts.old_state, facts.new_state) == (CLOSE, SYN_SENT);
+        if connects && with_task && !task_selected(filters, &out.task) {
+            // Without room to remember it the socket stays undecided: more work, nothing lost.
+            return maps::FOREIGN.insert(&sk, &1, 0).is_err();
+        }
+        // The address may be remembered from an earlier socket whose end was not seen.
+        let _ = maps::FOREIGN.remove(&sk);
+        return true;
+    }
+    // SAFETY: only the presence of the entry is used, not the memory it points to.
+    if unsafe { maps::FOREIGN.get(&sk) }.is_none() {
+        return true;
+    }
+    if facts.new_state == CLOSE {
+        let _ = maps::FOREIGN.remove(&sk);
+    }
+    false
+}
+
+#[inline(always)]
+fn task_selected(filters: u32, task: &Task) -> bool {
+    // SAFETY: only the presence of the entry is used, not the memory it points to.
+    let pid = filters & FILTER_PID == 0 || unsafe { maps::PIDS.get(&task.pid) }.is_some();
+    // SAFETY: as above.
+    let comm = filters & FILTER_COMM == 0 || unsafe { maps::COMMS.get(&task.comm) }.is_some();
+    pid && comm
+}

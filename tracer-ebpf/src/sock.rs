@@ -1,0 +1,125 @@
+//! What a socket says of itself, from its structures or from the tracepoint's record.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::programs::TracePointContext;
+use tracer_common::select::Facts;
+
+use crate::config::setting;
+use crate::maps::Scratch;
+use crate::read::field;
+
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_MPTCP: u16 = 262;
+
+/// TCP and MPTCP; SCTP and DCCP run through the same tracepoint with the same numbers.
+#[inline(always)]
+fn is_tcp(protocol: u16) -> bool {
+    protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP
+}
+
+/// Why a transition is not delivered.
+pub(crate) enum Skip {
+    /// Not TCP.
+    OtherProtocol,
+    /// The kernel refused a read.
+    Unreadable,
+}
+
+/// Reads `struct sock` as the tracepoint itself does (`TP_fast_assign` in
+/// `include/trace/events/sock.h`), and leaves addresses, family and protocol in the record.
+#[inline(always)]
+pub(crate) fn from_sock(
+    scratch: &mut Scratch,
+    sk: u64,
+    old_state: i32,
+    new_state: i32,
+) -> Result<Facts, Skip> {
+    let protocol = field::<u16>(sk, setting!(sk_protocol)).ok_or(Skip::Unreadable)?;
+    if !is_tcp(protocol) {
+        return Err(Skip::OtherProtocol);
+    }
+    scratch.out.state.header.sk = sk;
+    scratch.out.state.protocol = protocol;
+    read_sock(scratch, sk, old_state, new_state).ok_or(Skip::Unreadable)
+}
+
+#[inline(always)]
+fn read_sock(scratch: &mut Scratch, sk: u64, old_state: i32, new_state: i32) -> Option<Facts> {
+    let Scratch { out, common, inet } = scratch;
+    common.read(sk, 0)?;
+    inet.read(sk, setting!(inet_window))?;
+    let family = common.get::<u16>(setting!(skc_family))?;
+    out.state.family = family;
+    if family == AF_INET6 {
+        out.state.local_addr = common.get(setting!(skc_v6_rcv_saddr))?;
+        out.state.remote_addr = common.get(setting!(skc_v6_daddr))?;
+    } else {
+        out.state.local_addr = mapped(inet.get(setting!(inet_saddr))?);
+        out.state.remote_addr = mapped(common.get(setting!(skc_daddr))?);
+    }
+    let net = common.get::<u64>(setting!(skc_net)).unwrap_or(0);
+    Some(Facts {
+        old_state,
+        new_state,
+        local_port: u16::from_be(inet.get(setting!(inet_sport))?),
+        remote_port: u16::from_be(common.get(setting!(skc_dport))?),
+        bound_port: common.get(setting!(skc_num)),
+        netns: field(net, setting!(net_inum)),
+    })
+}
+
+/// Reads the record of the classic tracepoint, at the offsets of its `format` file.
+#[inline(always)]
+pub(crate) fn from_record(scratch: &mut Scratch, ctx: &TracePointContext) -> Result<Facts, Skip> {
+    let record = &mut scratch.common;
+    record
+        .read(ctx.as_ptr() as u64, 0)
+        .ok_or(Skip::Unreadable)?;
+    let protocol = if setting!(rec_protocol_bytes) == 1 {
+        record.get::<u8>(setting!(rec_protocol)).map(u16::from)
+    } else {
+        record.get::<u16>(setting!(rec_protocol))
+    };
+    let protocol = protocol.ok_or(Skip::Unreadable)?;
+    if !is_tcp(protocol) {
+        return Err(Skip::OtherProtocol);
+    }
+    scratch.out.state.protocol = protocol;
+    read_record(scratch).ok_or(Skip::Unreadable)
+}
+
+#[inline(always)]
+fn read_record(scratch: &mut Scratch) -> Option<Facts> {
+    let Scratch {
+        out,
+        common: record,
+        ..
+    } = scratch;
+    let sk = record.get::<u64>(setting!(rec_skaddr))?;
+    out.state.header.sk = sk;
+    let family = record.get::<u16>(setting!(rec_family))?;
+    out.state.family = family;
+    if family == AF_INET6 {
+        out.state.local_addr = record.get(setting!(rec_saddr_v6))?;
+        out.state.remote_addr = record.get(setting!(rec_daddr_v6))?;
+    } else {
+        out.state.local_addr = mapped(record.get(setting!(rec_saddr))?);
+        out.state.remote_addr = mapped(record.get(setting!(rec_daddr))?);
+    }
+    let net = field::<u64>(sk, setting!(skc_net)).unwrap_or(0);
+    Some(Facts {
+        old_state: record.get(setting!(rec_oldstate))?,
+        new_state: record.get(setting!(rec_newstate))?,
+        local_port: record.get(setting!(rec_sport))?,
+        remote_port: record.get(setting!(rec_dport))?,
+        bound_port: field(sk, setting!(skc_num)),
+        netns: field(net, setting!(net_inum)),
+    })
+}
+
+#[inline(always)]
+fn mapped(v4: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = v4;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}

@@ -1,0 +1,41 @@
+//! The command line: arguments in, exit code out.
+
+mod args;
+mod doctor;
+mod exit;
+mod logging;
+mod states;
+mod trace;
+mod values;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+pub use exit::Exit;
+
+/// Runs the command with the process's arguments.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data and go to stdout; a closed pipe is no error there either.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            }
+            .into();
+        }
+    };
+    let result = match cli.command {
+        None => trace::run(&cli.trace),
+        Some(Command::Trace(arguments)) => trace::run(&arguments),
+        Some(Command::States(arguments)) => states::run(&arguments),
+        Some(Command::Doctor(arguments)) => doctor::run(&arguments),
+    };
+    result.unwrap_or_else(exit::Failure::report).into()
+}

@@ -1,0 +1,261 @@
+//! What the command line looks like; nothing here does anything.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are the text of --help, where backticks would show"
+)]
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use super::values;
+use crate::event::Comm;
+use crate::filter::{PortSet, TransitionPattern, parse_prefix};
+use crate::kernel::HookChoice;
+use crate::render::Format;
+use crate::state::{Names, State};
+
+/// Trace TCP state transitions of every connection, live from the kernel.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tracer",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_precedence_over_arg = true,
+    disable_help_subcommand = true,
+    after_help = AFTER_HELP
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) trace: TraceArgs,
+}
+
+const AFTER_HELP: &str = "\
+Without a command, tracer traces: `tracer --port 443` is `tracer trace --port 443`.
+Several filters must all match; within one, any value of a list will do.
+
+Exit codes: 0 done (also by Ctrl-C, SIGTERM, a limit or a closed pipe), 1 failed while running,
+2 bad command line, 3 not permitted (run it with sudo), 4 this kernel lacks what is needed,
+5 the output cannot be written.
+
+Examples:
+  sudo tracer --port 443                     every state change of connections to or from port 443
+  sudo tracer -o timeline --addr 10.0.0.0/8  one block per connection, when it ends
+  sudo tracer -o jsonl --duration 60s > s.jsonl
+  tracer states CLOSE_WAIT                   what it means when a connection stays there
+  sudo tracer doctor                         whether this machine can run it, and how to mend it";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Trace state transitions (the default)
+    Trace(Box<TraceArgs>),
+    /// Explain the TCP states: names on every system, what they mean, what to check
+    States(StatesArgs),
+    /// Say whether this machine can run tracer, and how to mend what is missing
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TraceArgs {
+    /// Port of either side: numbers and ranges, such as 80,443,8000-8100
+    #[arg(long, value_name = "PORTS", help_heading = "Filters")]
+    pub(super) port: Option<PortSet>,
+
+    /// Port of this side
+    #[arg(long, value_name = "PORTS", help_heading = "Filters")]
+    pub(super) local_port: Option<PortSet>,
+
+    /// Port of the other side
+    #[arg(long, value_name = "PORTS", help_heading = "Filters")]
+    pub(super) remote_port: Option<PortSet>,
+
+    /// Address or network of either side, such as 10.0.0.0/8 or 2001:db8::1; may be a list
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = parse_prefix, help_heading = "Filters")]
+    pub(super) addr: Vec<IpNet>,
+
+    /// IPv4 only, v4-mapped connections of IPv6 sockets included
+    #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Filters")]
+    pub(super) ipv4: bool,
+
+    /// IPv6 only
+    #[arg(short = '6', long, help_heading = "Filters")]
+    pub(super) ipv6: bool,
+
+    /// Process that owns the connection; may be a list
+    #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = values::pid, help_heading = "Filters")]
+    pub(super) pid: Vec<u32>,
+
+    /// Command name of the process that owns the connection; may be a list
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::comm, help_heading = "Filters")]
+    pub(super) comm: Vec<Comm>,
+
+    /// Network namespace: a name of `ip netns`, a path, or an inode number; may be a list
+    #[arg(long, value_name = "NS", value_delimiter = ',', value_parser = values::netns, help_heading = "Filters")]
+    pub(super) netns: Vec<u32>,
+
+    /// Show only transitions from or to a state, by any name of `tracer states`; may be a list
+    #[arg(long, value_name = "STATE", value_parser = values::states, help_heading = "Filters")]
+    pub(super) state: Vec<Vec<State>>,
+
+    /// Show only these transitions, such as 'ESTABLISHED->CLOSE_WAIT' or '*:CLOSED'; may be a list
+    #[arg(long, value_name = "FROM->TO", value_parser = values::transitions, help_heading = "Filters")]
+    pub(super) transition: Vec<Vec<TransitionPattern>>,
+
+    /// Output format: text, jsonl, csv or timeline
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub(super) output: Format,
+
+    /// Names of the states in text and timeline: documented, rfc, kernel or ss
+    #[arg(long, value_name = "NAMES", default_value_t, help_heading = "Output")]
+    pub(super) names: Names,
+
+    /// When to use colour
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(super) color: ColorChoice,
+
+    /// Stop after this time, such as 10s or 5m
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Limits")]
+    pub(super) duration: Option<Duration>,
+
+    /// Stop after this many transitions shown (with -o timeline: connections)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    pub(super) count: Option<u64>,
+
+    /// Connections to keep in memory; beyond it the one silent for longest is forgotten
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = values::connections, help_heading = "Limits")]
+    pub(super) max_connections: usize,
+
+    /// Buffer between kernel and tracer, such as 16M; a power of two is taken [default: by CPUs]
+    #[arg(long, value_name = "SIZE", value_parser = values::ring_bytes, help_heading = "Limits")]
+    pub(super) ring_size: Option<u32>,
+
+    /// How to listen: raw tracepoint where possible, or one of the two
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        help_heading = "Limits"
+    )]
+    pub(super) hook: Hook,
+
+    /// Say more on stderr; twice for the kernel programs' own log
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+}
+
+/// `--color`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// `--hook`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Hook {
+    /// Raw tracepoint where possible, else classic
+    Auto,
+    /// Raw tracepoint (loses nothing to re-entry)
+    Raw,
+    /// Classic tracepoint (needs no BTF)
+    Classic,
+}
+
+impl From<Hook> for HookChoice {
+    fn from(hook: Hook) -> Self {
+        match hook {
+            Hook::Auto => Self::Auto,
+            Hook::Raw => Self::Raw,
+            Hook::Classic => Self::Classic,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatesArgs {
+    /// A state by any name, in any case and punctuation: synrecv, SYN-RECV, TCP_SYN_RECV, SynReceived
+    #[arg(value_name = "NAME")]
+    pub(super) name: Option<String>,
+
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn trace_is_the_default_command() {
+        for arguments in [
+            &["tracer", "--port", "80,443"][..],
+            &["tracer", "trace", "--port", "80,443"],
+        ] {
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            let trace = match cli.command {
+                Some(Command::Trace(trace)) => *trace,
+                None => cli.trace,
+                Some(other) => panic!("{other:?}"),
+            };
+            assert!(trace.port.unwrap().contains(443));
+        }
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for arguments in [
+            &["--port", "0"][..],
+            &["--port", "99999"],
+            &["--port", "90-80"],
+            &["--addr", "10.0.0.0/33"],
+            &["--duration", "soon"],
+            &["--duration", "0s"],
+            &["--count", "0"],
+            &["--state", "HALF_OPEN"],
+            &["--transition", "LISTEN"],
+            &["--ring-size", "1"],
+            &["--comm", ""],
+            &["-4", "-6"],
+            &["--max-connections", "0"],
+            &["-o", "xml"],
+        ] {
+            let line = std::iter::once(&"tracer").chain(arguments);
+            assert!(Cli::try_parse_from(line).is_err(), "{arguments:?}");
+        }
+    }
+}

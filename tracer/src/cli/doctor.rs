@@ -1,0 +1,316 @@
+//! `tracer doctor`: can this machine run tracer, and if not, what mends it. Decided by trying: the
+//! programs are loaded and attached, and one loopback connection has to show up.
+
+mod selftest;
+
+use serde::Serialize;
+
+use super::args::DoctorArgs;
+use super::exit::{Exit, Failure, print};
+use super::logging;
+use crate::filter::Filter;
+use crate::kernel::{self, Kernel, Options, default_ring_bytes, machine_facts};
+use crate::session::HookStatus;
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: String,
+    status: Status,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// As it should be.
+    Ok,
+    /// tracer runs, with less.
+    Degraded,
+    /// tracer cannot run.
+    Failed,
+    /// Could not be tried, because of a failure above.
+    Skipped,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    tracer: &'static str,
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+pub(super) fn run(arguments: &DoctorArgs) -> Result<Exit, Failure> {
+    logging::init(0);
+    let mut doctor = Doctor::default();
+    let exit = doctor.examine();
+    let report = Report {
+        kind: "doctor",
+        tracer: env!("CARGO_PKG_VERSION"),
+        ok: exit == Exit::Ok,
+        checks: doctor.checks,
+    };
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&report).map_err(|error| Failure::new(Exit::Failed, error))?
+            + "\n"
+    } else {
+        report.to_text()
+    };
+    print(&text).map(|_| exit)
+}
+
+impl Report {
+    fn to_text(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for check in &self.checks {
+            let mark = match check.status {
+                Status::Ok => "ok      ",
+                Status::Degraded => "degraded",
+                Status::Failed => "FAILED  ",
+                Status::Skipped => "skipped ",
+            };
+            let _ = writeln!(text, "{mark}  {}: {}", check.name, check.detail);
+            if let Some(fix) = &check.fix {
+                let _ = writeln!(text, "          hint: {fix}");
+            }
+        }
+        let degraded = self
+            .checks
+            .iter()
+            .any(|check| check.status == Status::Degraded);
+        text.push_str(match (self.ok, degraded) {
+            (true, false) => "\ntracer runs here with everything it has\n",
+            (true, true) => "\ntracer runs here, without what is marked degraded\n",
+            (false, _) => "\ntracer cannot run here\n",
+        });
+        text
+    }
+}
+
+#[derive(Default)]
+struct Doctor {
+    checks: Vec<Check>,
+}
+
+impl Doctor {
+    fn examine(&mut self) -> Exit {
+        let (_, release, arch, _) = machine_facts();
+        self.add(
+            "kernel",
+            Status::Ok,
+            format!("Linux {release} on {arch}"),
+            None,
+        );
+        self.privileges();
+        self.btf();
+
+        let listener = selftest::listen();
+        let port = listener.as_ref().map_or(0, selftest::Loopback::port);
+        let filter = Filter {
+            ports: port.to_string().parse().unwrap_or_default(),
+            ..Filter::default()
+        };
+        let loaded = Kernel::load(&Options {
+            filter: &filter,
+            ring_bytes: default_ring_bytes(),
+            hook: kernel::HookChoice::Auto,
+            debug_log: false,
+        });
+        match loaded {
+            Ok(mut kernel) => {
+                self.loaded(&kernel);
+                self.self_test(&mut kernel, listener)
+            }
+            Err(error) => {
+                self.tracefs(&kernel::find_or_mount().map(|tracefs| tracefs.describe()));
+                self.not_loaded(error)
+            }
+        }
+    }
+
+    fn add(&mut self, name: &str, status: Status, detail: impl Into<String>, fix: Option<String>) {
+        self.checks.push(Check {
+            name: name.to_owned(),
+            status,
+            detail: detail.into(),
+            fix,
+        });
+    }
+
+    fn privileges(&mut self) {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let uid = rustix::process::geteuid().as_raw();
+        let Some(missing) = missing_capabilities(&status) else {
+            let detail = format!("user id {uid}; cannot read capabilities from /proc/self/status");
+            return self.add("privileges", Status::Degraded, detail, None);
+        };
+        if missing.is_empty() {
+            let detail = format!("user id {uid}, with the capabilities to load BPF programs");
+            return self.add("privileges", Status::Ok, detail, None);
+        }
+        self.add(
+            "privileges",
+            Status::Failed,
+            format!("user id {uid}, without {}", missing.join(", ")),
+            Some("run it as root: sudo tracer doctor".to_owned()),
+        );
+    }
+
+    fn btf(&mut self) {
+        match kernel::btf_bytes() {
+            Ok(bytes) => {
+                let detail = format!("{} MiB of type information", bytes.div_ceil(1 << 20));
+                self.add("BTF", Status::Ok, detail, None);
+            }
+            Err(reason) => self.add(
+                "BTF",
+                Status::Degraded,
+                reason,
+                Some("use a kernel built with CONFIG_DEBUG_INFO_BTF=y (the default of all large distributions)".to_owned()),
+            ),
+        }
+    }
+
+    fn tracefs(&mut self, found: &Result<String, String>) {
+        match found {
+            Ok(detail) => self.add("tracefs", Status::Ok, detail, None),
+            Err(reason) => self.add(
+                "tracefs",
+                Status::Degraded,
+                reason,
+                Some("mount -t tracefs tracefs /sys/kernel/tracing".to_owned()),
+            ),
+        }
+    }
+
+    fn loaded(&mut self, kernel: &Kernel) {
+        let tracefs = kernel.tracefs.as_ref();
+        self.tracefs(&tracefs.map(kernel::TraceFs::describe).map_err(Clone::clone));
+        let ring = format!("{} MiB", default_ring_bytes() >> 20);
+        self.add("ring buffer", Status::Ok, ring, None);
+        for hook in &kernel.hooks {
+            let (status, detail) = match &hook.status {
+                HookStatus::Attached => (Status::Ok, format!("attached: {}", hook.purpose)),
+                HookStatus::NotNeeded => (
+                    Status::Ok,
+                    "not needed: a better hook is attached".to_owned(),
+                ),
+                HookStatus::Unavailable(reason) => (
+                    Status::Degraded,
+                    format!("{reason} (for: {})", hook.purpose),
+                ),
+            };
+            self.add(&hook.name, status, detail, None);
+        }
+        self.add("event fields", Status::Ok, kernel.found.join(" "), None);
+        for (field, reason) in &kernel.missing {
+            self.add(
+                &format!("event field {field}"),
+                Status::Degraded,
+                reason,
+                None,
+            );
+        }
+    }
+
+    fn not_loaded(&mut self, error: kernel::Error) -> Exit {
+        let failure = Failure::from(error);
+        let (message, hint) = failure.message_and_hint();
+        self.add("kernel programs", Status::Failed, message, hint);
+        self.add(
+            "self-test",
+            Status::Skipped,
+            "the kernel programs are not loaded",
+            None,
+        );
+        failure.exit()
+    }
+
+    fn self_test(
+        &mut self,
+        kernel: &mut Kernel,
+        listener: Result<selftest::Loopback, std::io::Error>,
+    ) -> Exit {
+        match selftest::run(kernel, listener) {
+            Ok(detail) => {
+                self.add("self-test", Status::Ok, detail, None);
+                Exit::Ok
+            }
+            Err(reason) => {
+                self.add("self-test", Status::Failed, reason, None);
+                Exit::Unsupported
+            }
+        }
+    }
+}
+
+/// Of those needed to load and attach the programs: `None` if the text does not tell.
+fn missing_capabilities(status: &str) -> Option<Vec<&'static str>> {
+    const SYS_ADMIN: u32 = 21;
+    const NEEDED: [(&str, u32); 2] = [("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+    let text = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    let effective = u64::from_str_radix(text.trim(), 16).ok()?;
+    let has = |bit: u32| effective & (1 << bit) != 0;
+    if has(SYS_ADMIN) {
+        return Some(Vec::new());
+    }
+    Some(
+        NEEDED
+            .iter()
+            .filter(|(_, bit)| !has(*bit))
+            .map(|(name, _)| *name)
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities() {
+        let status = |mask: &str| format!("Name:\tx\nCapEff:\t{mask}\nCapBnd:\t0\n");
+        assert_eq!(
+            missing_capabilities(&status("000001fffeffffff")),
+            Some(vec![])
+        );
+        assert_eq!(
+            missing_capabilities(&status("000000c000000000")),
+            Some(vec![])
+        );
+        assert_eq!(
+            missing_capabilities(&status("0000000000000000")),
+            Some(vec!["CAP_PERFMON", "CAP_BPF"])
+        );
+        assert_eq!(missing_capabilities("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn report_says_what_mends_it() {
+        let mut doctor = Doctor::default();
+        doctor.add(
+            "BTF",
+            Status::Degraded,
+            "cannot be read",
+            Some("do this".into()),
+        );
+        let report = Report {
+            kind: "doctor",
+            tracer: "0",
+            ok: true,
+            checks: doctor.checks,
+        };
+        assert_eq!(
+            report.to_text(),
+            "degraded  BTF: cannot be read\n          hint: do this\n\n\
+             tracer runs here, without what is marked degraded\n"
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! Values of options: text to types, each error one clear sentence.
+
+use std::os::linux::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::event::Comm;
+use crate::filter::{TransitionPattern, parse_transition};
+use crate::state::{State, UnknownState};
+
+pub(super) fn pid(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a process id".to_owned()),
+        // As the kernel counts them: PID_MAX_LIMIT is 2^22.
+        Ok(pid) if pid > 1 << 22 => Err("no process id is larger than 4194304".to_owned()),
+        Ok(pid) => Ok(pid),
+    }
+}
+
+pub(super) fn comm(text: &str) -> Result<Comm, String> {
+    if text.is_empty() {
+        return Err("an empty command name".to_owned());
+    }
+    if text.len() > 15 {
+        return Err(format!(
+            "the kernel keeps only the first 15 bytes of a command name: try `{}`",
+            Comm::from(text).to_string_lossy()
+        ));
+    }
+    Ok(Comm::from(text))
+}
+
+/// A number, a name under /run/netns, or a path.
+pub(super) fn netns(text: &str) -> Result<u32, String> {
+    if let Ok(inode) = text.parse() {
+        return Ok(inode);
+    }
+    let path = if text.contains('/') {
+        Path::new(text).to_owned()
+    } else if text.is_empty() {
+        return Err("an empty name".to_owned());
+    } else {
+        Path::new("/run/netns").join(text)
+    };
+    let inode = std::fs::metadata(&path)
+        .map_err(|error| format!("cannot find the namespace at {}: {error}", path.display()))?
+        .st_ino();
+    u32::try_from(inode).map_err(|_| format!("{} is no network namespace", path.display()))
+}
+
+pub(super) fn states(text: &str) -> Result<Vec<State>, String> {
+    let mut states = Vec::new();
+    for name in text.split(',') {
+        states.extend(State::parse_group(name).map_err(|error| with_hint(&error))?);
+    }
+    Ok(states)
+}
+
+pub(super) fn transitions(text: &str) -> Result<Vec<TransitionPattern>, String> {
+    let mut patterns = Vec::new();
+    for pattern in text.split(',') {
+        let parsed = parse_transition(pattern, |name| State::parse_group(name).map_err(WithHint));
+        patterns.extend(parsed.map_err(|error| error.to_string())?);
+    }
+    Ok(patterns)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{}", with_hint(.0))]
+struct WithHint(UnknownState);
+
+fn with_hint(error: &UnknownState) -> String {
+    format!("{error}\nhint: {}", error.hint())
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "write a number and a unit, such as 500ms, 10s, 5m or 1h".to_owned())?;
+    let duration =
+        Duration::try_from(parsed).map_err(|_| "a time cannot be negative".to_owned())?;
+    if duration.is_zero() {
+        return Err("a time of zero would show nothing".to_owned());
+    }
+    Ok(duration)
+}
+
+pub(super) fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number of connections, 1 or more".to_owned()),
+        Ok(count) => Ok(count),
+    }
+}
+
+const RING_MIN: u64 = 64 << 10;
+const RING_MAX: u64 = 1 << 30;
+
+/// Bytes with an optional K, M or G (powers of 1024), made a power of two.
+pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
+    let wrong = || "write a size such as 512K, 16M or 1G".to_owned();
+    let upper = text.to_ascii_uppercase();
+    let (digits, shift) = match upper.strip_suffix(['K', 'M', 'G']) {
+        None => (upper.as_str(), 0),
+        Some(digits) => (
+            digits,
+            match upper.as_bytes().last() {
+                Some(b'K') => 10,
+                Some(b'M') => 20,
+                _ => 30,
+            },
+        ),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let bytes = number.checked_mul(1 << shift).ok_or_else(wrong)?;
+    if !(RING_MIN..=RING_MAX).contains(&bytes) {
+        return Err("the buffer can be 64K to 1G".to_owned());
+    }
+    u32::try_from(bytes.next_power_of_two()).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(ring_bytes("16M"), Ok(16 << 20));
+        assert_eq!(ring_bytes("100k"), Ok(128 << 10));
+        assert_eq!(ring_bytes("65536"), Ok(65_536));
+        assert_eq!(ring_bytes("1G"), Ok(1 << 30));
+        for bad in [
+            "",
+            "M",
+            "4K",
+            "2G",
+            "-1",
+            "1.5M",
+            "99999999999999999999",
+            "16MB",
+        ] {
+            assert!(ring_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        for bad in ["", "10", "-5s", "0s", "soon", "10s10"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn command_names_are_cut_by_the_kernel_not_by_us() {
+        assert!(comm("nginx").is_ok());
+        assert!(comm("exactly-fifteen").is_ok());
+        assert!(
+            comm("sixteen-letters!")
+                .unwrap_err()
+                .contains("sixteen-letters`")
+        );
+    }
+
+    #[test]
+    fn namespaces() {
+        assert_eq!(netns("4026531840"), Ok(4_026_531_840));
+        assert!(netns("/proc/self/ns/net").is_ok());
+        assert!(
+            netns("no-such-namespace")
+                .unwrap_err()
+                .contains("/run/netns/no-such-namespace")
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! Bytes of the ring buffer to events. Whatever the bytes are, the answer is an event or an error.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use thiserror::Error;
+use tracer_common::select::{Facts, local_port_known, runs_in_caller};
+use tracer_common::wire;
+use zerocopy::FromBytes;
+
+use crate::event::{AcceptEvent, Comm, Endpoint, Event, Family, Protocol, StateEvent, Task};
+use crate::state::State;
+
+/// Why a record is not an event.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Fewer bytes than its kind needs.
+    #[error("record of kind {kind} is cut short: {got} bytes")]
+    Truncated {
+        /// `KIND_*`, 0 if not even that can be read.
+        kind: u16,
+        /// Bytes there are.
+        got: usize,
+    },
+    /// A kind that this version does not know.
+    #[error("unknown kind of record: {0}")]
+    UnknownKind(u16),
+}
+
+/// Decodes one record.
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let (kind, _) = u16::read_from_prefix(bytes).map_err(|_| DecodeError::Truncated {
+        kind: 0,
+        got: bytes.len(),
+    })?;
+    let cut = DecodeError::Truncated {
+        kind,
+        got: bytes.len(),
+    };
+    match kind {
+        wire::KIND_STATE => {
+            let (record, rest) = take::<wire::StateRecord>(bytes).ok_or(cut.clone())?;
+            let task = if record.header.flags & wire::FLAG_TASK == 0 {
+                None
+            } else {
+                Some(take::<wire::Task>(rest).ok_or(cut)?.0)
+            };
+            Ok(Event::State(state_event(&record, task.as_ref())))
+        }
+        wire::KIND_ACCEPT => {
+            let (record, _) = take::<wire::AcceptRecord>(bytes).ok_or(cut)?;
+            Ok(Event::Accept(AcceptEvent {
+                mono_ns: record.header.mono_ns,
+                sk: record.header.sk,
+                task: task(&record.task),
+            }))
+        }
+        other => Err(DecodeError::UnknownKind(other)),
+    }
+}
+
+fn take<T: FromBytes>(bytes: &[u8]) -> Option<(T, &[u8])> {
+    T::read_from_prefix(bytes).ok()
+}
+
+fn state_event(record: &wire::StateRecord, current: Option<&wire::Task>) -> StateEvent {
+    let flags = record.header.flags;
+    let family = Family::from_number(record.family);
+    let facts = Facts {
+        old_state: record.old_state,
+        new_state: record.new_state,
+        local_port: record.local_port,
+        remote_port: record.remote_port,
+        bound_port: (flags & wire::FLAG_BOUND_PORT != 0).then_some(record.bound_port),
+        netns: (flags & wire::FLAG_NETNS != 0).then_some(record.netns),
+    };
+    StateEvent {
+        mono_ns: record.header.mono_ns,
+        sk: record.header.sk,
+        netns: facts.netns,
+        family,
+        protocol: Protocol::from_number(record.protocol),
+        local: endpoint(family, record.local_addr, record.local_port),
+        remote: endpoint(family, record.remote_addr, record.remote_port),
+        from: State::from_kernel(record.old_state),
+        to: State::from_kernel(record.new_state),
+        local_port_known: local_port_known(&facts),
+        task: current
+            .filter(|_| runs_in_caller(record.old_state, record.new_state))
+            .map(task),
+        from_twin: flags & wire::FLAG_TWIN != 0,
+    }
+}
+
+/// The wire carries IPv4 addresses v4-mapped; only an IPv6 socket keeps them so.
+fn endpoint(family: Family, addr: [u8; 16], port: u16) -> Endpoint {
+    let v6 = Ipv6Addr::from(addr);
+    let addr = match (family, v6.to_ipv4_mapped()) {
+        (Family::Inet, Some(v4)) => IpAddr::V4(v4),
+        (Family::Inet | Family::Inet6 | Family::Other(_), _) => IpAddr::V6(v6),
+    };
+    Endpoint { addr, port }
+}
+
+fn task(record: &wire::Task) -> Task {
+    Task {
+        pid: record.pid,
+        comm: Comm(record.comm),
+        kernel_thread: (record.flags & wire::TASK_KIND_KNOWN != 0)
+            .then_some(record.flags & wire::TASK_KERNEL_THREAD != 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    fn state_record(flags: u16) -> wire::StateRecord {
+        wire::StateRecord {
+            header: wire::Header {
+                kind: wire::KIND_STATE,
+                flags,
+                cpu: 1,
+                mono_ns: 42,
+                sk: 0xffff_8880_0000_1000,
+            },
+            old_state: 7,
+            new_state: 2,
+            netns: 4_026_531_840,
+            family: 2,
+            protocol: 6,
+            local_port: 40_000,
+            remote_port: 443,
+            bound_port: 0,
+            reserved: 0,
+            local_addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 1],
+            remote_addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 2],
+        }
+    }
+
+    const TASK: wire::Task = wire::Task {
+        pid: 77,
+        flags: wire::TASK_KIND_KNOWN,
+        comm: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0",
+    };
+
+    fn state(bytes: &[u8]) -> StateEvent {
+        match decode(bytes).unwrap() {
+            Event::State(event) => event,
+            Event::Accept(_) => panic!("not a state record"),
+        }
+    }
+
+    #[test]
+    fn state_record_with_task() {
+        let flags = wire::FLAG_TASK | wire::FLAG_NETNS | wire::FLAG_BOUND_PORT;
+        let mut bytes = state_record(flags).as_bytes().to_vec();
+        bytes.extend_from_slice(TASK.as_bytes());
+        let event = state(&bytes);
+        assert_eq!((event.from, event.to), (State::Closed, State::SynSent));
+        assert_eq!(event.local.addr, IpAddr::from([10, 0, 0, 1]));
+        assert_eq!(event.remote.port, 443);
+        assert_eq!(event.netns, Some(4_026_531_840));
+        // The port is left over: the socket is not bound.
+        assert!(!event.local_port_known);
+        let task = event.task.unwrap();
+        assert_eq!((task.pid, task.comm.as_bytes()), (77, &b"curl"[..]));
+        assert_eq!(task.kernel_thread, Some(false));
+        for length in 0..bytes.len() {
+            assert!(matches!(
+                decode(&bytes[..length]),
+                Err(DecodeError::Truncated { got, .. }) if got == length
+            ));
+        }
+    }
+
+    #[test]
+    fn what_was_not_read_is_unknown() {
+        let event = state(state_record(0).as_bytes());
+        assert_eq!((event.netns, event.task), (None, None));
+        assert!(!event.from_twin);
+    }
+
+    #[test]
+    fn task_of_a_softirq_is_never_taken() {
+        let mut record = state_record(wire::FLAG_TASK);
+        (record.old_state, record.new_state) = (4, 5);
+        let mut bytes = record.as_bytes().to_vec();
+        bytes.extend_from_slice(TASK.as_bytes());
+        assert_eq!(state(&bytes).task, None);
+    }
+
+    #[test]
+    fn v4_mapped_stays_ipv6_on_an_ipv6_socket() {
+        let mut record = state_record(0);
+        record.family = 10;
+        let event = state(record.as_bytes());
+        assert_eq!(event.local.addr.to_string(), "::ffff:10.0.0.1");
+        assert_eq!(event.local.wire_addr().to_string(), "10.0.0.1");
+    }
+
+    #[test]
+    fn unknown_numbers_are_kept() {
+        let mut record = state_record(0);
+        record.new_state = -5;
+        record.old_state = 14;
+        record.family = 99;
+        record.protocol = 132;
+        let event = state(record.as_bytes());
+        assert_eq!(
+            (event.from, event.to),
+            (State::Unknown(14), State::Unknown(-5))
+        );
+        assert_eq!(event.family, Family::Other(99));
+        assert_eq!(event.protocol, Protocol::Other(132));
+    }
+
+    #[test]
+    fn unknown_kind_is_an_error() {
+        assert_eq!(decode(&[9, 0, 1, 2]), Err(DecodeError::UnknownKind(9)));
+        assert_eq!(
+            decode(&[1]),
+            Err(DecodeError::Truncated { kind: 0, got: 1 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn any_state_record_decodes(tail in proptest::collection::vec(any::<u8>(), 102)) {
+            let mut bytes = wire::KIND_STATE.as_bytes().to_vec();
+            bytes.extend(tail);
+            prop_assert!(decode(&bytes).is_ok());
+        }
+    }
+}

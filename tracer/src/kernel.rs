@@ -1,0 +1,19 @@
+//! The edge to the kernel: the only place that knows aya.
+//!
+//! Everything optional is decided by trying, and each thing that is not to be had leaves a reason
+//! that the user can see.
+
+pub mod btf;
+mod error;
+pub mod format;
+pub mod layout;
+mod loader;
+mod losses;
+mod machine;
+mod sets;
+mod tracefs;
+
+pub use error::Error;
+pub use loader::{HookChoice, Kernel, Options, btf_bytes, default_ring_bytes};
+pub use machine::{clock_map, machine_facts};
+pub use tracefs::{TraceFs, find_or_mount};

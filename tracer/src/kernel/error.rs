@@ -1,0 +1,78 @@
+//! Why the kernel cannot be listened to.
+
+use std::io;
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use thiserror::Error;
+
+/// Why the kernel cannot be listened to.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The user may not load BPF programs.
+    #[error("the kernel does not let this user load BPF programs\n{hint}")]
+    NotPermitted {
+        /// What to do.
+        hint: String,
+    },
+    /// The kernel has no way of telling state changes that tracer could use.
+    #[error("this kernel gives no access to TCP state changes\n{reasons}")]
+    NoHook {
+        /// One line for each way that was tried.
+        reasons: String,
+    },
+    /// The kernel cannot apply a filter.
+    #[error("cannot filter by {filter} on this kernel: {reason}")]
+    FilterUnavailable {
+        /// Option on the command line.
+        filter: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The kernel refused the maps.
+    #[error("cannot create the kernel's buffers and tables: {0}")]
+    Maps(#[source] EbpfError),
+    /// A map could not be written or read.
+    #[error("cannot use the kernel's table {name}")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// Cause.
+        #[source]
+        source: MapError,
+    },
+    /// The object has no such program or map: it does not belong to this binary.
+    #[error("the embedded kernel object lacks {0}")]
+    Incomplete(&'static str),
+}
+
+/// Whether the cause at the bottom is a lack of privileges.
+pub(super) fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(io) = current.downcast_ref::<io::Error>()
+            && matches!(io.raw_os_error(), Some(1 | 13))
+        {
+            return true;
+        }
+        cause = current.source();
+    }
+    false
+}
+
+/// One line for people; the verifier's log goes to the debug log.
+pub(super) fn describe(error: &ProgramError) -> String {
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    {
+        log::debug!("verifier: {verifier_log}");
+        format!("the kernel refused the program: {io_error}")
+    } else if let ProgramError::SyscallError(error) = error {
+        format!("{}: {}", error.call, error.io_error)
+    } else {
+        error.to_string()
+    }
+}

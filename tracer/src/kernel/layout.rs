@@ -1,0 +1,257 @@
+//! Where the running kernel keeps what tracer reads: pure, from BTF and `format` files to [`Config`].
+
+use tracer_common::config::{ABSENT, Config, INET_WINDOW, RECORD_WINDOW, SOCK_COMMON_WINDOW};
+
+use super::btf::{Btf, BtfError};
+use super::format::Format;
+
+/// Offsets found, and what they allow.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Offsets, without filters.
+    pub config: Config,
+    /// The raw tracepoint programs can read a socket, or why not.
+    pub raw: Result<(), String>,
+    /// The classic tracepoint program can read its record, or why not.
+    pub classic: Result<(), String>,
+    /// An accepted socket can be found behind its file descriptor, or why not.
+    pub accept: Result<(), String>,
+    /// Optional data, each with why it is not to be had.
+    pub missing: Vec<(String, String)>,
+    /// Fields of the kernel found, as `where.field@offset`.
+    pub found: Vec<String>,
+}
+
+/// Resolves all offsets. Each source may be missing, for the reason given.
+pub fn resolve(
+    btf: Result<&Btf<'_>, String>,
+    state: Result<&Format, String>,
+    accept: Result<&Format, String>,
+) -> Layout {
+    let mut layout = Layout {
+        config: Config::UNSET,
+        raw: Ok(()),
+        classic: Ok(()),
+        accept: Ok(()),
+        missing: Vec::new(),
+        found: Vec::new(),
+    };
+    match btf {
+        Ok(btf) => layout.resolve_btf(btf),
+        Err(reason) => {
+            layout.raw = Err(reason.clone());
+            layout.accept = Err(reason.clone());
+            layout.missing.push(("netns".to_owned(), reason.clone()));
+            layout.missing.push(("kernel_thread".to_owned(), reason));
+        }
+    }
+    layout.classic = state.and_then(|format| layout.resolve_record(format));
+    let ret = accept.and_then(|format| {
+        let offset = format.offset("ret", 8).map_err(|error| error.to_string())?;
+        layout.config.rec_accept_ret = offset;
+        Ok(())
+    });
+    layout.accept = layout.accept.clone().and(ret);
+    layout
+}
+
+impl Layout {
+    fn resolve_btf(&mut self, btf: &Btf<'_>) {
+        self.raw = self.resolve_sock(btf).map_err(|error| error.to_string());
+        if let Err(error) = self.resolve_netns(btf) {
+            self.config.skc_net = ABSENT;
+            self.missing.push(("netns".to_owned(), error.to_string()));
+        }
+        match self.find(btf, "task_struct", "flags", Some(4)) {
+            Ok(offset) => self.config.task_flags = offset,
+            Err(error) => self
+                .missing
+                .push(("kernel_thread".to_owned(), error.to_string())),
+        }
+        self.accept = self.resolve_files(btf).map_err(|error| error.to_string());
+    }
+
+    fn resolve_sock(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
+        let common = |layout: &mut Self, name: &str, size| {
+            let offset = layout.find(btf, "sock_common", name, Some(size))?;
+            fits(offset, size, SOCK_COMMON_WINDOW)
+        };
+        self.config.skc_family = common(self, "skc_family", 2)?;
+        self.config.skc_daddr = common(self, "skc_daddr", 4)?;
+        self.config.skc_dport = common(self, "skc_dport", 2)?;
+        self.config.skc_num = common(self, "skc_num", 2)?;
+        // A kernel without IPv6 has no IPv6 sockets either.
+        self.config.skc_v6_daddr = common(self, "skc_v6_daddr", 16).unwrap_or(ABSENT);
+        self.config.skc_v6_rcv_saddr = common(self, "skc_v6_rcv_saddr", 16).unwrap_or(ABSENT);
+        let sport = self.find(btf, "inet_sock", "inet_sport", Some(2))?;
+        let saddr = self.find(btf, "inet_sock", "inet_saddr", Some(4))?;
+        let window = sport.min(saddr) & !7;
+        self.config.inet_window = window;
+        self.config.inet_sport = fits(sport - window, 2, INET_WINDOW)?;
+        self.config.inet_saddr = fits(saddr - window, 4, INET_WINDOW)?;
+        // Last, since the programs do nothing without it.
+        self.config.sk_protocol = self.find(btf, "sock", "sk_protocol", Some(2))?;
+        Ok(())
+    }
+
+    fn resolve_netns(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
+        let net = self.find(btf, "sock_common", "skc_net.net", Some(8))?;
+        self.config.skc_net = fits(net, 8, SOCK_COMMON_WINDOW)?;
+        self.config.net_inum = self.find(btf, "net", "ns.inum", Some(4))?;
+        Ok(())
+    }
+
+    fn resolve_files(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
+        self.config.task_files = self.find(btf, "task_struct", "files", Some(8))?;
+        self.config.files_fdt = self.find(btf, "files_struct", "fdt", Some(8))?;
+        self.config.fdt_fd = self.find(btf, "fdtable", "fd", Some(8))?;
+        self.config.file_private = self.find(btf, "file", "private_data", Some(8))?;
+        self.config.socket_sk = self.find(btf, "socket", "sk", Some(8))?;
+        Ok(())
+    }
+
+    fn find(
+        &mut self,
+        btf: &Btf<'_>,
+        parent: &str,
+        path: &str,
+        size: Option<u32>,
+    ) -> Result<u32, BtfError> {
+        let offset = btf.offset(parent, path, size)?;
+        self.found.push(format!("{parent}.{path}@{offset}"));
+        Ok(offset)
+    }
+
+    fn resolve_record(&mut self, format: &Format) -> Result<(), String> {
+        let mut find = |name: &str, size: u32| -> Result<u32, String> {
+            let offset = format
+                .offset(name, size)
+                .map_err(|error| error.to_string())?;
+            if !offset.is_multiple_of(size.min(8)) && size <= 8 || offset + size > RECORD_WINDOW {
+                return Err(format!(
+                    "the tracepoint's field `{name}` is at offset {offset}"
+                ));
+            }
+            self.found
+                .push(format!("inet_sock_set_state:{name}@{offset}"));
+            Ok(offset)
+        };
+        let skaddr = find("skaddr", 8)?;
+        let oldstate = find("oldstate", 4)?;
+        let newstate = find("newstate", 4)?;
+        let sport = find("sport", 2)?;
+        let dport = find("dport", 2)?;
+        let family = find("family", 2)?;
+        // 8 bits wide before Linux 5.6.
+        let (protocol, protocol_bytes) = match find("protocol", 2) {
+            Ok(offset) => (offset, 2),
+            Err(_) => (find("protocol", 1)?, 1),
+        };
+        let addresses = [
+            find("saddr", 4)?,
+            find("daddr", 4)?,
+            find("saddr_v6", 16)?,
+            find("daddr_v6", 16)?,
+        ];
+        let [saddr, daddr, saddr_v6, daddr_v6] = addresses;
+        self.config = Config {
+            rec_skaddr: skaddr,
+            rec_oldstate: oldstate,
+            rec_newstate: newstate,
+            rec_sport: sport,
+            rec_dport: dport,
+            rec_family: family,
+            rec_protocol: protocol,
+            rec_protocol_bytes: protocol_bytes,
+            rec_saddr: saddr,
+            rec_daddr: daddr,
+            rec_saddr_v6: saddr_v6,
+            rec_daddr_v6: daddr_v6,
+            ..self.config
+        };
+        Ok(())
+    }
+}
+
+/// The programs read integers at their natural alignment, from a window of fixed size.
+fn fits(offset: u32, size: u32, window: u32) -> Result<u32, BtfError> {
+    let aligned = offset.is_multiple_of(size.min(8)) || size > 8;
+    if aligned && offset.checked_add(size).is_some_and(|end| end <= window) {
+        Ok(offset)
+    } else {
+        Err(BtfError::Malformed("a field lies where no kernel has it"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORD: &str = "
+	field:const void * skaddr;	offset:8;	size:8;	signed:0;
+	field:int oldstate;	offset:16;	size:4;	signed:1;
+	field:int newstate;	offset:20;	size:4;	signed:1;
+	field:__u16 sport;	offset:24;	size:2;	signed:0;
+	field:__u16 dport;	offset:26;	size:2;	signed:0;
+	field:__u16 family;	offset:28;	size:2;	signed:0;
+	field:PROTOCOL;	signed:0;
+	field:__u8 saddr[4];	offset:32;	size:4;	signed:0;
+	field:__u8 daddr[4];	offset:36;	size:4;	signed:0;
+	field:__u8 saddr_v6[16];	offset:40;	size:16;	signed:0;
+	field:__u8 daddr_v6[16];	offset:56;	size:16;	signed:0;
+";
+
+    fn record(protocol: &str) -> Format {
+        Format::parse(&RECORD.replace("PROTOCOL", protocol))
+    }
+
+    fn without_btf(state: Result<&Format, String>) -> Layout {
+        resolve(Err("no BTF".into()), state, Err("no format".into()))
+    }
+
+    #[test]
+    fn record_of_either_protocol_width() {
+        let new = without_btf(Ok(&record("__u16 protocol;	offset:30;	size:2")));
+        assert_eq!(new.classic, Ok(()));
+        assert_eq!(
+            (new.config.rec_protocol, new.config.rec_protocol_bytes),
+            (30, 2)
+        );
+        let old = without_btf(Ok(&record("__u8 protocol;	offset:30;	size:1")));
+        assert_eq!(
+            (old.config.rec_protocol, old.config.rec_protocol_bytes),
+            (30, 1)
+        );
+        assert_eq!(old.config.rec_daddr_v6, 56);
+        assert_eq!(old.config.sk_protocol, ABSENT);
+    }
+
+    #[test]
+    fn each_missing_source_leaves_its_reason() {
+        let layout = without_btf(Err("no tracefs".into()));
+        assert_eq!(layout.raw, Err("no BTF".into()));
+        assert_eq!(layout.classic, Err("no tracefs".into()));
+        assert_eq!(layout.accept, Err("no BTF".into()));
+        assert_eq!(layout.missing.len(), 2);
+    }
+
+    #[test]
+    fn record_out_of_reach_is_refused() {
+        let layout = without_btf(Ok(&record("__u16 protocol;	offset:127;	size:2")));
+        assert!(layout.classic.unwrap_err().contains("protocol"));
+        let layout = without_btf(Ok(&record("__u32 protocol;	offset:30;	size:4")));
+        assert!(layout.classic.unwrap_err().contains("4 bytes wide"));
+    }
+
+    #[test]
+    fn running_kernel() {
+        let Ok(data) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+            return;
+        };
+        let btf = Btf::parse(&data).unwrap();
+        let layout = resolve(Ok(&btf), Err("-".into()), Err("-".into()));
+        assert_eq!(layout.raw, Ok(()));
+        assert!(layout.missing.is_empty(), "{:?}", layout.missing);
+        assert_ne!(layout.config.socket_sk, ABSENT);
+    }
+}

@@ -1,0 +1,140 @@
+//! One JSON object per line, by the schema in `docs/schema.md` and `docs/tracer.schema.json`.
+//!
+//! States carry their documented names, whatever vocabulary the formats for people use.
+
+use bytes::{BufMut, BytesMut};
+
+use super::Render;
+use super::fields::{self, Fields};
+use super::json::Object;
+use super::time::UtcStamp;
+use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
+use crate::track::{Connection, Ending, Transition};
+
+/// Version of the schema: raised when a field is removed, renamed or changes its meaning.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Renders [`super::Format::Jsonl`].
+#[derive(Debug, Default)]
+pub struct Jsonl {
+    stamp: UtcStamp,
+    clock: Option<ClockMap>,
+}
+
+impl Jsonl {
+    /// A line of a type, begun with what every line has.
+    fn line(
+        &mut self,
+        out: &mut BytesMut,
+        kind: &str,
+        clock: &ClockMap,
+        mono_ns: u64,
+        fill: impl FnOnce(&mut Object<'_>),
+    ) {
+        Object::write(out, |line| {
+            line.word("type", kind);
+            line.word("ts", self.stamp.format(clock.wall_ns(mono_ns)));
+            line.number("mono_ns", Some(mono_ns));
+            fill(line);
+        });
+        out.put_u8(b'\n');
+    }
+}
+
+impl Render for Jsonl {
+    fn start(&mut self, out: &mut BytesMut, session: &Session) {
+        let clock = session.clock;
+        self.clock = Some(clock);
+        self.line(out, "session", &clock, clock.mono_ns, |line| {
+            line.number("schema", Some(u64::from(SCHEMA_VERSION)));
+            line.text("tracer_version", Some(&session.tracer_version));
+            line.text("host", Some(&session.host));
+            line.text("kernel", Some(&session.kernel));
+            line.text("arch", Some(&session.arch));
+            line.text("boot_id", session.boot_id.as_deref());
+            line.objects("filters", &session.filters, |filter, (name, value)| {
+                filter.text("name", Some(name));
+                filter.text("value", Some(value));
+            });
+            line.objects("hooks", &session.hooks, |hook, report| {
+                let (status, reason) = match &report.status {
+                    HookStatus::Attached => ("attached", None),
+                    HookStatus::NotNeeded => ("not_needed", None),
+                    HookStatus::Unavailable(why) => ("unavailable", Some(why.as_str())),
+                };
+                hook.text("name", Some(&report.name));
+                hook.text("purpose", Some(&report.purpose));
+                hook.word("status", status);
+                hook.text("reason", reason);
+            });
+            line.objects(
+                "missing_fields",
+                &session.missing_fields,
+                |field, (name, reason)| {
+                    field.text("name", Some(name));
+                    field.text("reason", Some(reason));
+                },
+            );
+        });
+    }
+
+    fn transition(
+        &mut self,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        transition: &Transition,
+    ) {
+        Object::write(out, |line| {
+            line.word("type", "transition");
+            fields::transition(line, &mut self.stamp, clock, conn, transition);
+        });
+        out.put_u8(b'\n');
+    }
+
+    fn ended(
+        &mut self,
+        _out: &mut BytesMut,
+        _clock: &ClockMap,
+        _conn: &Connection,
+        _ending: Ending,
+        _now_ns: u64,
+    ) {
+    }
+
+    fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {
+        let before = self.clock.replace(*clock);
+        let expected_ns = before.map_or(clock.wall_ns, |before| before.wall_ns(clock.mono_ns));
+        self.line(out, "clock", clock, clock.mono_ns, |line| {
+            line.signed("wall_step_ns", clock.wall_ns.saturating_sub(expected_ns));
+        });
+    }
+
+    fn lost(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, since_last: &Lost) {
+        self.line(out, "lost", clock, now_ns, |line| {
+            put_lost(line, since_last);
+        });
+    }
+
+    fn end(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, totals: &Totals) {
+        self.line(out, "end", clock, now_ns, |line| {
+            line.number("duration_ns", Some(totals.duration_ns));
+            line.number("events", Some(totals.events));
+            line.number("shown", Some(totals.shown));
+            line.number("connections", Some(totals.connections));
+            line.number("aged_out", Some(totals.aged_out));
+            line.number("recovered", Some(totals.recovered));
+            put_lost(line, &totals.lost);
+        });
+    }
+}
+
+fn put_lost(line: &mut Object<'_>, lost: &Lost) {
+    line.object("lost", |counts| {
+        counts.number("ring_full", Some(lost.ring_full));
+        counts.number("reentry", Some(lost.reentry));
+        counts.number("unreadable", Some(lost.unreadable));
+        counts.number("undecodable", Some(lost.undecodable));
+        counts.number("total", Some(lost.total()));
+    });
+}

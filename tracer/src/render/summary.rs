@@ -1,0 +1,125 @@
+//! What a run saw and what it lost, told at its end.
+
+use std::fmt::Write;
+
+use super::time::human;
+use super::vocab::loss_reasons;
+use crate::session::Totals;
+
+/// The closing words for stderr: what was seen, shown and lost, and what to do about the loss. Ends
+/// with a newline.
+pub fn summary(totals: &Totals) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{} seen in {}, {} shown; {}",
+        count(totals.events, "transition", "transitions"),
+        human(totals.duration_ns),
+        totals.shown,
+        count(
+            totals.connections,
+            "connection or listener",
+            "connections or listeners"
+        ),
+    );
+    if totals.recovered > 0 {
+        let _ = writeln!(
+            out,
+            "{} recorded by the second program where the kernel refused to run the first",
+            count(totals.recovered, "transition", "transitions"),
+        );
+    }
+    if totals.aged_out > 0 {
+        let _ = writeln!(
+            out,
+            "{} forgotten before the end\nhint: raise --max-connections",
+            count(totals.aged_out, "connection", "connections"),
+        );
+    }
+    let lost = totals.lost.total();
+    if lost == 0 {
+        let _ = writeln!(out, "no event was lost");
+        return out;
+    }
+    let _ = writeln!(out, "{} lost:", count(lost, "event was", "events were"));
+    for reason in loss_reasons(&totals.lost) {
+        if reason.count > 0 {
+            let _ = writeln!(out, "{:>8}  {}", reason.count, reason.what);
+            let _ = writeln!(out, "          hint: {}", reason.hint);
+        }
+    }
+    out
+}
+
+/// `1 event`, `2 events`.
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Lost;
+
+    #[test]
+    fn nothing_lost() {
+        let totals = Totals {
+            events: 1,
+            shown: 0,
+            connections: 1,
+            duration_ns: 12_400_000_000,
+            ..Totals::default()
+        };
+        insta::assert_snapshot!(summary(&totals), @r"
+        1 transition seen in 12.40s, 0 shown; 1 connection or listener
+        no event was lost
+        ");
+    }
+
+    #[test]
+    fn every_loss_has_its_hint() {
+        let totals = Totals {
+            events: 123_456,
+            shown: 120_000,
+            connections: 20_000,
+            aged_out: 1,
+            recovered: 3,
+            lost: Lost {
+                ring_full: 1000,
+                reentry: 2,
+                unreadable: 30,
+                undecodable: 4,
+            },
+            duration_ns: 3_725_000_000_000,
+        };
+        insta::assert_snapshot!(summary(&totals), @"
+        123456 transitions seen in 1h02m, 120000 shown; 20000 connections or listeners
+        3 transitions recorded by the second program where the kernel refused to run the first
+        1 connection forgotten before the end
+        hint: raise --max-connections
+        1036 events were lost:
+            1000  the ring buffer was full
+                  hint: enlarge it with --ring-size, or trace less with --port or --addr
+               2  the kernel refused to run the program inside itself
+                  hint: nothing to set; where the loss shows, lines say 'after a gap'
+              30  the kernel program could not read the socket
+                  hint: see what 'tracer doctor' says of the event fields
+               4  the record could not be decoded
+                  hint: kernel program and tracer disagree: please report it with 'tracer doctor --json'
+        ");
+    }
+
+    #[test]
+    fn one_reason_alone() {
+        let totals = Totals {
+            lost: Lost {
+                reentry: 1,
+                ..Lost::default()
+            },
+            ..Totals::default()
+        };
+        let text = summary(&totals);
+        assert!(text.contains("1 event was lost:"), "{text}");
+        assert!(!text.contains("ring"), "{text}");
+    }
+}

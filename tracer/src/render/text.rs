@@ -1,0 +1,318 @@
+//! One aligned line per transition, for people.
+//!
+//! Columns start wide enough for IPv4 and only grow: when one has to, the header is printed again. A
+//! line that begins with `#` is a remark: the day, a loss, a step of the clock.
+
+use std::fmt::Write;
+
+use bytes::{BufMut, BytesMut};
+
+use super::plain::columns;
+use super::time::{LocalClock, LocalDay, human};
+use super::vocab::{endpoint, push_note, push_owner, push_transition_notes, put_state, state};
+use super::{Render, RenderOptions, remark, unseen};
+use crate::event::Protocol;
+use crate::session::{ClockMap, Lost, Session, Totals};
+use crate::state::{Names, State};
+use crate::track::{Connection, Ending, Transition};
+
+const LEGEND: &str = "# owner (name/pid): the listener's, not accepted yet; *: none yet; >5us: at \
+                      least 5us; -, ?: not known\n";
+
+/// Renders [`super::Format::Text`].
+#[derive(Debug)]
+pub struct Text {
+    names: Names,
+    color: bool,
+    local_clock: LocalClock,
+    day: Option<LocalDay>,
+    clock: Option<ClockMap>,
+    netns: NetnsColumn,
+    header_due: bool,
+    widths: Widths,
+    cells: Cells,
+}
+
+/// The namespace is shown from the moment it tells connections apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NetnsColumn {
+    Empty,
+    AllOf(Option<u32>),
+    Shown,
+}
+
+/// The columns whose width depends on the data.
+#[derive(Debug)]
+struct Widths {
+    owner: usize,
+    local: usize,
+    remote: usize,
+    from: usize,
+    to: usize,
+}
+
+/// Their content in the present line; kept to be reused.
+#[derive(Debug, Default)]
+struct Cells {
+    owner: String,
+    local: String,
+    remote: String,
+    from: String,
+    to: String,
+    duration: String,
+    notes: String,
+}
+
+const TIME_COLUMNS: usize = "03:04:05.123456".len();
+const NETNS_COLUMNS: usize = "4026531840".len();
+const DURATION_COLUMNS: usize = ">999.9ms".len();
+const IPV4_COLUMNS: usize = "255.255.255.255:65535".len();
+
+impl Text {
+    /// With nothing shown yet.
+    pub fn new(options: RenderOptions) -> Self {
+        let RenderOptions {
+            names,
+            color,
+            time_zone,
+        } = options;
+        let state_columns = State::ALL
+            .into_iter()
+            // The tracepoint never reports these two, and their names are long.
+            .filter(|state| !matches!(state, State::NewSynReceived | State::BoundInactive))
+            .filter_map(|state| state.known_name(names))
+            .map(str::len)
+            .max()
+            .unwrap_or_default();
+        Self {
+            names,
+            color,
+            local_clock: LocalClock::new(time_zone),
+            day: None,
+            clock: None,
+            netns: NetnsColumn::Empty,
+            header_due: false,
+            widths: Widths {
+                owner: 16,
+                local: IPV4_COLUMNS,
+                remote: IPV4_COLUMNS,
+                from: state_columns,
+                to: state_columns,
+            },
+            cells: Cells::default(),
+        }
+    }
+
+    fn fill_cells(&mut self, conn: &Connection, transition: &Transition) {
+        let event = &transition.event;
+        let names = self.names;
+        let cells = &mut self.cells;
+        let Cells {
+            owner,
+            local,
+            remote,
+            from,
+            to,
+            duration,
+            notes,
+        } = cells;
+        for cell in [&mut *owner, local, remote, from, to, duration, notes] {
+            cell.clear();
+        }
+        push_owner(owner, &conn.owner);
+        let _ = write!(local, "{}", endpoint(event.local, event.local_port_known));
+        let _ = write!(remote, "{}", endpoint(event.remote, true));
+        let _ = write!(from, "{}", state(event.from, names));
+        let _ = write!(to, "{}", state(event.to, names));
+        match transition.in_state_ns {
+            Some(ns) => {
+                if unseen::is_minimum(conn.role, event.protocol, event.from, event.to) {
+                    duration.push('>');
+                }
+                let _ = write!(duration, "{}", human(ns));
+            }
+            None => duration.push('?'),
+        }
+        match event.protocol {
+            Protocol::Tcp => {}
+            Protocol::Mptcp => notes.push_str("mptcp"),
+            Protocol::Other(number) => {
+                let _ = write!(notes, "protocol {number}");
+            }
+        }
+        if transition.after_gap {
+            push_note(notes, "after a gap");
+        }
+        let legality = transition.legality;
+        push_transition_notes(notes, event.protocol, event.from, event.to, legality, names);
+        self.widen();
+    }
+
+    fn widen(&mut self) {
+        let Self {
+            widths,
+            cells,
+            header_due,
+            ..
+        } = self;
+        for (width, cell, step) in [
+            (&mut widths.owner, &cells.owner, 4),
+            (&mut widths.local, &cells.local, 8),
+            (&mut widths.remote, &cells.remote, 8),
+            (&mut widths.from, &cells.from, 1),
+            (&mut widths.to, &cells.to, 1),
+        ] {
+            let needed = columns(cell);
+            if needed > *width {
+                // In steps, so that a series of ever longer addresses repeats the header seldom.
+                *width = needed.next_multiple_of(step);
+                *header_due = true;
+            }
+        }
+    }
+
+    /// Prints the header if one is due.
+    fn header(&mut self, out: &mut BytesMut) {
+        if !std::mem::take(&mut self.header_due) {
+            return;
+        }
+        let Widths {
+            owner,
+            local,
+            remote,
+            from,
+            to,
+        } = self.widths;
+        let style = if self.color {
+            anstyle::Style::new().bold()
+        } else {
+            anstyle::Style::new()
+        };
+        let _ = write!(out, "{style}{:TIME_COLUMNS$}  {:owner$}  ", "TIME", "OWNER");
+        if self.netns == NetnsColumn::Shown {
+            let _ = write!(out, "{:NETNS_COLUMNS$}  ", "NETNS");
+        }
+        let _ = writeln!(
+            out,
+            "{:local$}  {:remote$}  {:from$} -> {:to$}  {:>DURATION_COLUMNS$}  NOTE{style:#}",
+            "LOCAL", "REMOTE", "OLD", "NEW", "IN OLD",
+        );
+    }
+
+    /// Prints the day and the zone's offset when they are not those of the line before.
+    fn day(&mut self, out: &mut BytesMut, wall_ns: i64) {
+        let (day, _) = self.local_clock.format(wall_ns);
+        if self.day != Some(day) {
+            self.day = Some(day);
+            let _ = writeln!(out, "# {day}");
+        }
+    }
+
+    fn notice_netns(&mut self, out: &mut BytesMut, netns: Option<u32>) {
+        let _ = match self.netns {
+            NetnsColumn::Empty => {
+                self.netns = NetnsColumn::AllOf(netns);
+                return;
+            }
+            NetnsColumn::Shown => return,
+            NetnsColumn::AllOf(first) if first == netns => return,
+            NetnsColumn::AllOf(Some(first)) => {
+                writeln!(out, "# all lines above are of network namespace {first}")
+            }
+            NetnsColumn::AllOf(None) => {
+                writeln!(
+                    out,
+                    "# the network namespaces of the lines above are not known"
+                )
+            }
+        };
+        self.netns = NetnsColumn::Shown;
+        self.header_due = true;
+    }
+}
+
+impl Render for Text {
+    fn start(&mut self, out: &mut BytesMut, session: &Session) {
+        self.clock = Some(session.clock);
+        self.day(out, session.clock.wall_ns);
+        out.put_slice(LEGEND.as_bytes());
+        self.header_due = true;
+        self.header(out);
+    }
+
+    fn transition(
+        &mut self,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        transition: &Transition,
+    ) {
+        let event = &transition.event;
+        let wall_ns = clock.wall_ns(event.mono_ns);
+        self.day(out, wall_ns);
+        self.notice_netns(out, event.netns);
+        self.fill_cells(conn, transition);
+        self.header(out);
+
+        let Self {
+            widths,
+            cells,
+            color,
+            ..
+        } = self;
+        let (_, time) = self.local_clock.format(wall_ns);
+        out.put_slice(time.as_bytes());
+        put_cell(out, &cells.owner, widths.owner);
+        if self.netns == NetnsColumn::Shown {
+            let _ = match event.netns {
+                Some(netns) => write!(out, "  {netns:<NETNS_COLUMNS$}"),
+                None => write!(out, "  {:<NETNS_COLUMNS$}", "?"),
+            };
+        }
+        put_cell(out, &cells.local, widths.local);
+        put_cell(out, &cells.remote, widths.remote);
+        out.put_slice(b"  ");
+        put_state(out, &cells.from, event.from, *color);
+        put_padding(out, &cells.from, widths.from);
+        out.put_slice(b" -> ");
+        put_state(out, &cells.to, event.to, *color);
+        put_padding(out, &cells.to, widths.to);
+        let _ = write!(out, "  {:>DURATION_COLUMNS$}", cells.duration);
+        if !cells.notes.is_empty() {
+            let _ = write!(out, "  {}", cells.notes);
+        }
+        out.put_u8(b'\n');
+    }
+
+    fn ended(
+        &mut self,
+        _out: &mut BytesMut,
+        _clock: &ClockMap,
+        _conn: &Connection,
+        _ending: Ending,
+        _now_ns: u64,
+    ) {
+    }
+
+    fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {
+        remark::clock_step(out, self.clock.replace(*clock), clock);
+    }
+
+    fn lost(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, since_last: &Lost) {
+        let wall_ns = clock.wall_ns(now_ns);
+        self.day(out, wall_ns);
+        remark::lost(out, self.local_clock.format(wall_ns).1, since_last);
+    }
+
+    fn end(&mut self, _out: &mut BytesMut, _clock: &ClockMap, _now_ns: u64, _totals: &Totals) {}
+}
+
+fn put_cell(out: &mut BytesMut, cell: &str, width: usize) {
+    out.put_slice(b"  ");
+    out.put_slice(cell.as_bytes());
+    put_padding(out, cell, width);
+}
+
+fn put_padding(out: &mut BytesMut, cell: &str, width: usize) {
+    out.put_bytes(b' ', width.saturating_sub(columns(cell)));
+}

@@ -1,0 +1,286 @@
+//! The words all formats share.
+
+use std::fmt::{self, Write};
+use std::net::IpAddr;
+
+use anstyle::{AnsiColor, Style};
+use bytes::{BufMut, BytesMut};
+
+use super::plain::push_plain;
+use crate::event::{Endpoint, Family, Protocol};
+use crate::session::Lost;
+use crate::state::{Names, State};
+use crate::track::{Legality, Owner, OwnerSource, Role};
+
+pub(crate) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Client => "client",
+        Role::Server => "server",
+        Role::Listener => "listener",
+        Role::Both => "both",
+        Role::Unknown => "unknown",
+    }
+}
+
+pub(crate) fn owner_source(source: OwnerSource) -> &'static str {
+    match source {
+        OwnerSource::Accept => "accept",
+        OwnerSource::Connect => "connect",
+        OwnerSource::Listen => "listen",
+        OwnerSource::Close => "close",
+        OwnerSource::Listener => "listener",
+        OwnerSource::Unknown => "unknown",
+    }
+}
+
+pub(crate) fn legality(legality: Legality) -> &'static str {
+    match legality {
+        Legality::Rfc => "rfc",
+        Legality::Linux(_) => "linux",
+        Legality::Unexpected => "unexpected",
+    }
+}
+
+/// `inet`, `inet6`, or the number.
+pub(crate) fn family(family: Family) -> impl fmt::Display {
+    fmt::from_fn(move |f| match family {
+        Family::Inet => f.write_str("inet"),
+        Family::Inet6 => f.write_str("inet6"),
+        Family::Other(number) => write!(f, "{number}"),
+    })
+}
+
+/// `tcp`, `mptcp`, or the number.
+pub(crate) fn protocol(protocol: Protocol) -> impl fmt::Display {
+    fmt::from_fn(move |f| match protocol {
+        Protocol::Tcp => f.write_str("tcp"),
+        Protocol::Mptcp => f.write_str("mptcp"),
+        Protocol::Other(number) => write!(f, "{number}"),
+    })
+}
+
+/// The name of a state; `UNKNOWN(17)` for a number without one.
+pub(crate) fn state(state: State, names: Names) -> impl fmt::Display {
+    fmt::from_fn(move |f| match state.known_name(names) {
+        Some(name) => f.write_str(name),
+        None => write!(f, "UNKNOWN({})", state.to_kernel()),
+    })
+}
+
+/// Several states: `FIN_WAIT_2 or TIME_WAIT`.
+pub(crate) fn states(states: &[State], names: Names, separator: &str) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        for (index, &one) in states.iter().enumerate() {
+            if index > 0 {
+                f.write_str(separator)?;
+            }
+            write!(f, "{}", state(one, names))?;
+        }
+        Ok(())
+    })
+}
+
+/// Green while data can flow both ways, yellow on the way up, magenta on the way down.
+pub(crate) fn state_style(state: State) -> Style {
+    let color = match state {
+        State::Established => AnsiColor::Green,
+        State::SynSent | State::SynReceived | State::NewSynReceived => AnsiColor::Yellow,
+        State::FinWait1
+        | State::FinWait2
+        | State::TimeWait
+        | State::CloseWait
+        | State::LastAck
+        | State::Closing => AnsiColor::Magenta,
+        State::Listen | State::BoundInactive => AnsiColor::Cyan,
+        State::Closed => AnsiColor::Blue,
+        State::Unknown(_) => AnsiColor::Red,
+    };
+    color.on_default()
+}
+
+/// A state's name, in its colour.
+pub(crate) fn put_state(out: &mut BytesMut, name: &str, state: State, color: bool) {
+    if color {
+        let style = state_style(state);
+        let _ = write!(out, "{style}{name}{style:#}");
+    } else {
+        out.put_slice(name.as_bytes());
+    }
+}
+
+/// `10.0.0.1:443`, `[::1]:443`; `*` for a port that is not chosen yet, alone where the address is
+/// unspecified too.
+pub(crate) fn endpoint(endpoint: Endpoint, port_known: bool) -> impl fmt::Display {
+    let Endpoint { addr, port } = endpoint;
+    let port_known = port_known && port != 0;
+    fmt::from_fn(move |f| match addr {
+        _ if !port_known && addr.is_unspecified() => f.write_str("*"),
+        IpAddr::V4(v4) if port_known => write!(f, "{v4}:{port}"),
+        IpAddr::V4(v4) => write!(f, "{v4}:*"),
+        IpAddr::V6(v6) if port_known => write!(f, "[{v6}]:{port}"),
+        IpAddr::V6(v6) => write!(f, "[{v6}]:*"),
+    })
+}
+
+/// Appends `curl/1234`; in parentheses while it is only the listener's owner; `-` for nobody known.
+pub(crate) fn push_owner(out: &mut String, owner: &Owner) {
+    let Owner { pid, comm, source } = owner;
+    if pid.is_none() && comm.is_none() {
+        out.push('-');
+        return;
+    }
+    let provisional = *source == OwnerSource::Listener;
+    if provisional {
+        out.push('(');
+    }
+    match comm {
+        Some(comm) if comm.as_bytes().is_empty() => out.push_str("\"\""),
+        Some(comm) => push_plain(out, comm.as_bytes()),
+        None => out.push('?'),
+    }
+    out.push('/');
+    match pid {
+        Some(pid) => out.push_str(&pid.to_string()),
+        None => out.push('?'),
+    }
+    if provisional {
+        out.push(')');
+    }
+}
+
+/// Appends a note, after `; ` if there is one already.
+pub(crate) fn push_note(notes: &mut String, note: &str) {
+    if !notes.is_empty() {
+        notes.push_str("; ");
+    }
+    notes.push_str(note);
+}
+
+/// Appends what there is to say of a transition besides itself: nothing most of the time.
+pub(crate) fn push_transition_notes(
+    notes: &mut String,
+    protocol: Protocol,
+    from: State,
+    to: State,
+    legality: Legality,
+    names: Names,
+) {
+    let unseen = super::unseen::next(protocol, from, to);
+    match legality {
+        Legality::Unexpected => push_note(notes, "unexpected transition"),
+        Legality::Linux(why) if unseen.is_empty() => push_note(notes, why),
+        Legality::Rfc | Legality::Linux(_) => {}
+    }
+    if !unseen.is_empty() {
+        push_note(notes, "usually goes on unseen in ");
+        let _ = write!(notes, "{}", states(unseen, names, " or "));
+    }
+}
+
+/// One reason for which events are lost.
+pub(crate) struct LossReason {
+    /// How many were.
+    pub(crate) count: u64,
+    /// What happened.
+    pub(crate) what: &'static str,
+    /// What to do about it.
+    pub(crate) hint: &'static str,
+}
+
+/// Every reason, those with a count of zero too.
+pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 4] {
+    let Lost {
+        ring_full,
+        reentry,
+        unreadable,
+        undecodable,
+    } = *lost;
+    [
+        LossReason {
+            count: ring_full,
+            what: "the ring buffer was full",
+            hint: "enlarge it with --ring-size, or trace less with --port or --addr",
+        },
+        LossReason {
+            count: reentry,
+            what: "the kernel refused to run the program inside itself",
+            hint: "nothing to set; where the loss shows, lines say 'after a gap'",
+        },
+        LossReason {
+            count: unreadable,
+            what: "the kernel program could not read the socket",
+            hint: "see what 'tracer doctor' says of the event fields",
+        },
+        LossReason {
+            count: undecodable,
+            what: "the record could not be decoded",
+            hint: "kernel program and tracer disagree: please report it with 'tracer doctor --json'",
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(addr: &str, port: u16, known: bool) -> String {
+        let addr = addr.parse().unwrap();
+        endpoint(Endpoint { addr, port }, known).to_string()
+    }
+
+    #[test]
+    fn endpoints() {
+        assert_eq!(shown("10.0.0.1", 443, true), "10.0.0.1:443");
+        assert_eq!(shown("10.0.0.1", 443, false), "10.0.0.1:*");
+        assert_eq!(shown("0.0.0.0", 80, true), "0.0.0.0:80");
+        assert_eq!(shown("0.0.0.0", 0, true), "*");
+        assert_eq!(shown("::1", 443, true), "[::1]:443");
+        assert_eq!(shown("::", 0, true), "*");
+        assert_eq!(shown("::ffff:1.2.3.4", 80, true), "[::ffff:1.2.3.4]:80");
+    }
+
+    #[test]
+    fn owners() {
+        let shown = |pid, comm: Option<&str>, source| {
+            let mut out = String::new();
+            let comm = comm.map(crate::event::Comm::from);
+            push_owner(&mut out, &Owner { pid, comm, source });
+            out
+        };
+        assert_eq!(shown(Some(7), Some("sshd"), OwnerSource::Accept), "sshd/7");
+        assert_eq!(
+            shown(Some(7), Some("sshd"), OwnerSource::Listener),
+            "(sshd/7)"
+        );
+        assert_eq!(shown(Some(7), None, OwnerSource::Close), "?/7");
+        assert_eq!(shown(None, Some("sshd"), OwnerSource::Close), "sshd/?");
+        assert_eq!(shown(Some(7), Some(""), OwnerSource::Connect), "\"\"/7");
+        assert_eq!(shown(None, None, OwnerSource::Unknown), "-");
+    }
+
+    #[test]
+    fn unknown_states_keep_their_number() {
+        for names in [Names::Documented, Names::Rfc, Names::Kernel, Names::Ss] {
+            assert_eq!(
+                state(State::from_kernel(17), names).to_string(),
+                "UNKNOWN(17)"
+            );
+            assert_eq!(
+                state(State::from_kernel(-1), names).to_string(),
+                "UNKNOWN(-1)"
+            );
+        }
+    }
+
+    #[test]
+    fn the_reasons_add_up() {
+        let lost = Lost {
+            ring_full: 1,
+            reentry: 20,
+            unreadable: 300,
+            undecodable: 4000,
+        };
+        let sum: u64 = loss_reasons(&lost).iter().map(|reason| reason.count).sum();
+        assert_eq!(sum, lost.total());
+    }
+}

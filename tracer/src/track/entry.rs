@@ -1,0 +1,335 @@
+//! One socket's life as the tracker keeps it, under the address of the socket.
+
+use super::steps::Steps;
+use super::{ConnId, Connection, Owner, OwnerSource, Role, Step};
+use crate::event::{Endpoint, Family, Protocol, StateEvent, Task};
+use crate::filter::{Filter, Known, Verdict};
+use crate::state::State;
+
+/// Transitions kept of a connection that the filter cannot decide yet.
+pub(super) const MAX_HELD: usize = 8;
+
+/// Events lost below which a socket cannot have come back to the state it was in.
+const SHORTEST_CYCLE: u64 = 2;
+
+pub(super) struct Entry {
+    pub(super) id: ConnId,
+    pub(super) local: Endpoint,
+    pub(super) remote: Endpoint,
+    pub(super) netns: Option<u32>,
+    pub(super) family: Family,
+    pub(super) protocol: Protocol,
+    pub(super) owner: Owner,
+    pub(super) role: Role,
+    pub(super) verdict: Verdict,
+    owner_matches: bool,
+    from_birth: bool,
+    has_gap: bool,
+    steps: Steps,
+    /// State left by the last transition, kernel number.
+    last_from: i32,
+    /// Events lost in all when this was last touched.
+    lost_before: u64,
+    held: Option<Box<Held>>,
+}
+
+/// Transitions that wait for the filter, in order.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) moves: Vec<Move>,
+}
+
+/// One transition and what the tracker found about it.
+#[derive(Clone, Copy)]
+pub(super) struct Move {
+    pub(super) event: StateEvent,
+    pub(super) in_state_ns: Option<u64>,
+    pub(super) after_gap: bool,
+    /// Steps of the connection after it.
+    steps: usize,
+}
+
+impl Entry {
+    /// The life that starts, or is first seen, with `event`, which is still to be [`Self::advance`]d.
+    pub(super) fn new(id: ConnId, event: &StateEvent) -> Self {
+        Self {
+            id,
+            local: Endpoint {
+                addr: event.local.addr,
+                port: 0,
+            },
+            remote: event.remote,
+            netns: event.netns,
+            family: event.family,
+            protocol: event.protocol,
+            owner: Owner {
+                pid: None,
+                comm: None,
+                source: OwnerSource::Unknown,
+            },
+            role: Role::Unknown,
+            verdict: Verdict::Undecided,
+            owner_matches: false,
+            from_birth: is_birth(event),
+            has_gap: false,
+            steps: Steps::default(),
+            last_from: event.from.to_kernel(),
+            lost_before: 0,
+            held: None,
+        }
+    }
+
+    /// Whether `event` belongs to this life of the socket.
+    pub(super) fn continues_with(&self, event: &StateEvent) -> bool {
+        if is_birth(event)
+            || self.protocol != event.protocol
+            || (self.role == Role::Listener) != (event.from == State::Listen)
+        {
+            return false;
+        }
+        let same_netns = self
+            .netns
+            .is_none_or(|mine| event.netns.is_none_or(|other| mine == other));
+        let same_port = |mine: u16, other: u16| mine == 0 || other == 0 || mine == other;
+        let (mine, other) = (self.remote.wire_addr(), event.remote.wire_addr());
+        let same_peer = mine.is_unspecified() || other.is_unspecified() || mine == other;
+        same_netns
+            && same_peer
+            && same_port(self.remote.port, event.remote.port)
+            && (!event.local_port_known || same_port(self.local.port, event.local.port))
+            && (self.protocol != Protocol::Tcp
+                || self
+                    .state()
+                    .is_none_or(|state| lies_ahead(state, event.from)))
+    }
+
+    /// Whether the twin's `event` is the last transition once more. One that leaves the state as it is
+    /// cannot be told from a second one like it, so it does not count as repeated.
+    pub(super) fn repeated_by(&self, event: &StateEvent) -> bool {
+        event.from != event.to
+            && self.last_from == event.from.to_kernel()
+            && self.state() == Some(event.to)
+    }
+
+    /// Takes in a transition of this life.
+    pub(super) fn advance(&mut self, event: &StateEvent, lost: u64) -> Move {
+        let mut in_state_ns = None;
+        let mut after_gap = false;
+        match self.steps.last() {
+            None if self.from_birth => {}
+            None => self.push(event.from, None),
+            Some(last) if last.state != event.from => {
+                after_gap = true;
+                self.has_gap = true;
+                self.push(event.from, None);
+            }
+            Some(last) => {
+                let same_stay = lost.saturating_sub(self.lost_before) < SHORTEST_CYCLE;
+                in_state_ns = last
+                    .since_ns
+                    .filter(|_| same_stay)
+                    .and_then(|since_ns| event.mono_ns.checked_sub(since_ns));
+                if in_state_ns.is_none() {
+                    self.steps.forget_last_time();
+                }
+            }
+        }
+        self.push(event.to, Some(event.mono_ns));
+        self.last_from = event.from.to_kernel();
+        self.lost_before = lost;
+        self.learn(event);
+        Move {
+            event: *event,
+            in_state_ns,
+            after_gap,
+            steps: self.steps.len(),
+        }
+    }
+
+    fn push(&mut self, state: State, since_ns: Option<u64>) {
+        if self.steps.push(Step { state, since_ns }) {
+            self.has_gap = true;
+            for held in self.held.iter_mut().flat_map(|held| &mut held.moves) {
+                held.steps = held.steps.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Completes what is known of the endpoints and the role; what is known already is not unlearnt.
+    fn learn(&mut self, event: &StateEvent) {
+        if event.local_port_known && event.local.port != 0 {
+            self.local.port = event.local.port;
+        }
+        if event.remote.port != 0 {
+            self.remote.port = event.remote.port;
+        }
+        for (mine, other) in [
+            (&mut self.local, &event.local),
+            (&mut self.remote, &event.remote),
+        ] {
+            if !other.wire_addr().is_unspecified() || mine.wire_addr().is_unspecified() {
+                mine.addr = other.addr;
+            }
+        }
+        self.netns = self.netns.or(event.netns);
+        self.family = event.family;
+        self.role = match (event.from, event.to) {
+            (State::Closed, State::Listen) | (State::Listen, State::Closed | State::Listen) => {
+                Role::Listener
+            }
+            (State::Listen, _) => Role::Server,
+            (State::SynSent, State::SynReceived) => Role::Both,
+            (State::Closed, State::SynSent) => Role::Client,
+            (State::SynSent, _) if self.role == Role::Unknown => Role::Client,
+            _ => self.role,
+        };
+    }
+
+    /// Takes an owner found, if none better is known.
+    pub(super) fn offer_owner(&mut self, task: &Task, source: OwnerSource, filter: &Filter) {
+        self.owner_matches |= filter.owner_matches(task.pid, &task.comm);
+        if source < self.owner.source {
+            self.owner = Owner {
+                pid: Some(task.pid),
+                comm: Some(task.comm),
+                source,
+            };
+        }
+    }
+
+    /// Asks the filter, unless it has decided before.
+    pub(super) fn decide(&mut self, filter: &Filter) {
+        if self.verdict != Verdict::Undecided {
+            return;
+        }
+        self.verdict = filter.verdict(&Known {
+            netns: self.netns,
+            family: self.family,
+            local: self.local,
+            remote: self.remote,
+            listener: self.role == Role::Listener,
+            owner: self.owner_verdict(),
+        });
+        if self.verdict == Verdict::No {
+            self.held = None;
+        }
+    }
+
+    fn owner_verdict(&self) -> Verdict {
+        if self.owner_matches {
+            return Verdict::Yes;
+        }
+        match self.owner.source {
+            // Whoever closes comes last: no better evidence can follow.
+            OwnerSource::Accept
+            | OwnerSource::Connect
+            | OwnerSource::Listen
+            | OwnerSource::Close => Verdict::No,
+            OwnerSource::Listener | OwnerSource::Unknown => Verdict::Undecided,
+        }
+    }
+
+    /// Keeps a transition until the filter can decide. True when the oldest had to go for it.
+    pub(super) fn hold(&mut self, transition: Move) -> bool {
+        let moves = &mut self.held.get_or_insert_default().moves;
+        let full = moves.len() >= MAX_HELD;
+        if full {
+            moves.remove(0);
+            if let Some(first) = moves.first_mut() {
+                first.after_gap = true;
+            }
+            self.has_gap = true;
+        }
+        moves.push(transition);
+        full
+    }
+
+    /// The transitions that were held.
+    pub(super) fn take_held(&mut self) -> Option<Box<Held>> {
+        self.held.take()
+    }
+
+    fn state(&self) -> Option<State> {
+        self.steps.last().map(|step| step.state)
+    }
+
+    /// Fills in `conn` with all that is known.
+    pub(super) fn describe(&self, conn: &mut Connection, sk: u64, as_of_ns: u64) {
+        conn.id = self.id;
+        conn.sk = sk;
+        conn.netns = self.netns;
+        conn.family = self.family;
+        conn.protocol = self.protocol;
+        conn.local = self.local;
+        conn.remote = self.remote;
+        conn.role = self.role;
+        conn.owner = self.owner;
+        conn.steps.clear();
+        conn.steps.extend(self.steps.iter());
+        conn.from_birth = self.from_birth;
+        conn.has_gap = self.has_gap;
+        conn.as_of_ns = as_of_ns;
+    }
+}
+
+impl Move {
+    /// Cuts `conn` back to what it was after this transition.
+    pub(super) fn cut_back(&self, conn: &mut Connection) {
+        conn.steps.truncate(self.steps);
+        conn.as_of_ns = self.event.mono_ns;
+    }
+}
+
+/// Whether a life starts with this transition. Out of `LISTEN` a listener can only close; anything else
+/// is a new child, reported as if it had listened itself.
+pub(super) fn is_birth(event: &StateEvent) -> bool {
+    match event.from {
+        State::Closed => true,
+        State::Listen => !matches!(event.to, State::Closed | State::Listen),
+        State::Established
+        | State::SynSent
+        | State::SynReceived
+        | State::FinWait1
+        | State::FinWait2
+        | State::TimeWait
+        | State::CloseWait
+        | State::LastAck
+        | State::Closing
+        | State::NewSynReceived
+        | State::BoundInactive
+        | State::Unknown(_) => false,
+    }
+}
+
+/// Whether a TCP connection in `state` can be in `later` at a later time of the same life. States that
+/// are not TCP's own say nothing.
+fn lies_ahead(state: State, later: State) -> bool {
+    use State::{
+        CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynReceived, SynSent,
+        TimeWait,
+    };
+    let not_tcp = |state| {
+        matches!(
+            state,
+            State::NewSynReceived | State::BoundInactive | State::Unknown(_)
+        )
+    };
+    state == later
+        || not_tcp(state)
+        || not_tcp(later)
+        || match state {
+            SynSent => true,
+            SynReceived => later != SynSent,
+            Established => !matches!(later, SynSent | SynReceived),
+            FinWait1 => matches!(later, FinWait2 | Closing | TimeWait),
+            FinWait2 | Closing => later == TimeWait,
+            CloseWait => later == LastAck,
+            TimeWait
+            | LastAck
+            | State::Closed
+            | State::Listen
+            | State::NewSynReceived
+            | State::BoundInactive
+            | State::Unknown(_) => false,
+        }
+}

@@ -1,0 +1,139 @@
+//! The states of one connection, packed: nearly every life fits without an allocation of its own.
+
+use super::Step;
+use crate::state::State;
+
+/// States kept inline: `SYN_RECEIVED`, `ESTABLISHED` and the longest way to `CLOSED` from there.
+const INLINE: usize = 5;
+/// States kept at all. A TCP connection passes through fewer than ten; what does not is no TCP.
+pub(super) const MAX_STEPS: usize = 32;
+/// Stands for an unknown time.
+const UNKNOWN: u64 = u64::MAX;
+
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    since_ns: [u64; INLINE],
+    states: [i32; INLINE],
+    inline: u8,
+    spilled: Option<Box<Spilled>>,
+}
+
+#[derive(Debug, Default)]
+struct Spilled {
+    steps: Vec<Step>,
+}
+
+impl Steps {
+    /// Appends a step. True when one in the middle had to go for it; the time of the one after it is
+    /// then forgotten, so that no duration spans the hole.
+    pub(super) fn push(&mut self, step: Step) -> bool {
+        let index = usize::from(self.inline);
+        if let (Some(since_ns), Some(state)) =
+            (self.since_ns.get_mut(index), self.states.get_mut(index))
+        {
+            *since_ns = step.since_ns.unwrap_or(UNKNOWN);
+            *state = step.state.to_kernel();
+            self.inline += 1;
+            return false;
+        }
+        let steps = &mut self.spilled.get_or_insert_default().steps;
+        let full = steps.len() >= MAX_STEPS - INLINE;
+        if full {
+            steps.remove(0);
+            if let Some(first) = steps.first_mut() {
+                first.since_ns = None;
+            }
+        }
+        steps.push(step);
+        full
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.inline) + self.spilled().len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Step> + '_ {
+        self.since_ns
+            .iter()
+            .zip(&self.states)
+            .take(usize::from(self.inline))
+            .map(|(since_ns, state)| Step {
+                state: State::from_kernel(*state),
+                since_ns: (*since_ns != UNKNOWN).then_some(*since_ns),
+            })
+            .chain(self.spilled().iter().copied())
+    }
+
+    /// The present state.
+    pub(super) fn last(&self) -> Option<Step> {
+        match self.spilled().last() {
+            Some(step) => Some(*step),
+            None => self.iter().last(),
+        }
+    }
+
+    /// The time the present state was entered turns out not to be known.
+    pub(super) fn forget_last_time(&mut self) {
+        if let Some(step) = self.spilled.as_mut().and_then(|s| s.steps.last_mut()) {
+            step.since_ns = None;
+        } else if let Some(since_ns) = usize::from(self.inline)
+            .checked_sub(1)
+            .and_then(|index| self.since_ns.get_mut(index))
+        {
+            *since_ns = UNKNOWN;
+        }
+    }
+
+    fn spilled(&self) -> &[Step] {
+        self.spilled.as_ref().map_or(&[], |spilled| &spilled.steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(state: State, since_ns: Option<u64>) -> Step {
+        Step { state, since_ns }
+    }
+
+    #[test]
+    fn steps_come_back_as_pushed() {
+        let mut steps = Steps::default();
+        let mut expected = Vec::new();
+        for (index, state) in State::ALL.into_iter().enumerate() {
+            let step = step(state, (index % 3 != 0).then_some(index as u64));
+            assert!(!steps.push(step));
+            expected.push(step);
+            assert_eq!(steps.last(), Some(step));
+            assert_eq!(steps.iter().collect::<Vec<_>>(), expected);
+            assert_eq!(steps.len(), expected.len());
+        }
+    }
+
+    #[test]
+    fn the_time_of_the_last_step_can_be_forgotten_inline_and_spilled() {
+        let mut steps = Steps::default();
+        for since_ns in 0..INLINE as u64 + 2 {
+            steps.push(step(State::Established, Some(since_ns)));
+            steps.forget_last_time();
+            assert_eq!(steps.last(), Some(step(State::Established, None)));
+        }
+        assert!(steps.iter().all(|step| step.since_ns.is_none()));
+    }
+
+    #[test]
+    fn too_many_steps_leave_a_hole_in_the_middle_and_no_duration_across_it() {
+        let mut steps = Steps::default();
+        for since_ns in 0..MAX_STEPS as u64 {
+            assert!(!steps.push(step(State::Established, Some(since_ns))));
+        }
+        assert!(steps.push(step(State::Closed, Some(99))));
+        let kept: Vec<_> = steps.iter().map(|step| step.since_ns).collect();
+        let mut expected: Vec<_> = (0..MAX_STEPS as u64).map(Some).collect();
+        expected.remove(INLINE);
+        expected[INLINE] = None;
+        expected.push(Some(99));
+        assert_eq!(kept, expected);
+    }
+}

@@ -1,0 +1,285 @@
+//! Stories told to a tracker in a small language, and what it makes of them.
+//!
+//! `A CL>SS task=7 p0` is an event of socket A, from `CLOSED` to `SYN_SENT`, by process 7, whose local
+//! port is not chosen yet. Each event comes 10 ns after the one before.
+
+mod held;
+mod identity;
+mod limits;
+mod oracle;
+mod owners;
+mod random;
+mod stories;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::*;
+use crate::event::{AcceptEvent, Event, Task};
+use crate::filter::{Filter, parse_prefix};
+use crate::state::legality;
+
+const NAMES: [(&str, State); 11] = [
+    ("CL", State::Closed),
+    ("LI", State::Listen),
+    ("SS", State::SynSent),
+    ("SR", State::SynReceived),
+    ("ES", State::Established),
+    ("F1", State::FinWait1),
+    ("F2", State::FinWait2),
+    ("CG", State::Closing),
+    ("TW", State::TimeWait),
+    ("CW", State::CloseWait),
+    ("LA", State::LastAck),
+];
+
+/// Keeps all it is told, and checks what holds for every telling.
+#[derive(Default)]
+struct Log {
+    lines: Vec<String>,
+    told: Vec<(Connection, Transition)>,
+    ended: HashMap<ConnId, (Connection, Ending)>,
+}
+
+impl Sink for Log {
+    fn transition(&mut self, conn: &Connection, transition: &Transition) {
+        assert!(!self.ended.contains_key(&conn.id), "told after its end");
+        let event = &transition.event;
+        assert_eq!(conn.sk, event.sk);
+        assert_eq!(conn.as_of_ns, event.mono_ns);
+        let last = conn.steps.last().unwrap();
+        assert_eq!(last.state, event.to);
+        // Of one that was held, it may have turned out since that its time tells nothing.
+        assert!(
+            last.since_ns
+                .is_none_or(|since_ns| since_ns == event.mono_ns)
+        );
+        assert_eq!(
+            transition.legality,
+            legality(event.protocol, event.from, event.to)
+        );
+        self.lines.push(format!(
+            "{} {}>{} {} {:?} {}{}",
+            conn.id.0,
+            name(event.from),
+            name(event.to),
+            transition
+                .in_state_ns
+                .map_or("-".to_owned(), |ns| ns.to_string()),
+            conn.role,
+            owner(conn),
+            if transition.after_gap { " gap" } else { "" },
+        ));
+        self.told.push((conn.clone(), *transition));
+    }
+
+    fn ended(&mut self, conn: &Connection, ending: Ending) {
+        self.lines.push(format!("{} {ending:?}", conn.id.0));
+        let before = self.ended.insert(conn.id, (conn.clone(), ending));
+        assert!(before.is_none(), "ended twice");
+    }
+}
+
+fn name(state: State) -> String {
+    NAMES
+        .iter()
+        .find(|(_, named)| *named == state)
+        .map_or(format!("{state:?}"), |(name, _)| (*name).to_owned())
+}
+
+fn state(name: &str) -> State {
+    NAMES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, state)| *state)
+        .unwrap()
+}
+
+fn owner(conn: &Connection) -> String {
+    match conn.owner.pid {
+        Some(pid) => format!("{:?}:{pid}", conn.owner.source),
+        None => {
+            assert_eq!(conn.owner.source, OwnerSource::Unknown);
+            assert_eq!(conn.owner.comm, None);
+            "?".to_owned()
+        }
+    }
+}
+
+fn endpoint(text: &str) -> Endpoint {
+    let (addr, port) = text.rsplit_once(' ').or(text.rsplit_once('/')).unwrap();
+    Endpoint {
+        addr: addr.parse().unwrap(),
+        port: port.parse().unwrap(),
+    }
+}
+
+/// `7`, `7/curl`, `7/kworker/k` for a kernel thread.
+fn task(text: &str) -> Task {
+    let mut parts = text.split('/');
+    Task {
+        pid: parts.next().unwrap().parse().unwrap(),
+        comm: Comm::from(parts.next().unwrap_or("app")),
+        kernel_thread: Some(parts.next() == Some("k")),
+    }
+}
+
+fn sk(letter: &str) -> u64 {
+    0xffff_8880_0000_0000 + u64::from(letter.as_bytes()[0]) * 2496
+}
+
+/// What an event line says of its socket holds for later ones as well.
+#[derive(Clone, Copy)]
+struct Socket {
+    local: Endpoint,
+    remote: Endpoint,
+    netns: Option<u32>,
+    family: Family,
+    protocol: Protocol,
+}
+
+struct Story {
+    tracker: Tracker,
+    log: Log,
+    sockets: HashMap<u64, Socket>,
+    now_ns: u64,
+}
+
+impl Story {
+    fn new() -> Self {
+        Self::with(Filter::default(), 100)
+    }
+
+    fn with(filter: Filter, max_connections: usize) -> Self {
+        Self {
+            tracker: Tracker::new(TrackerConfig {
+                max_connections,
+                filter,
+            }),
+            log: Log::default(),
+            sockets: HashMap::new(),
+            now_ns: 1000,
+        }
+    }
+
+    /// Tells the events, and returns the lines that the sink was told for them.
+    fn tell(&mut self, events: &[&str]) -> Vec<String> {
+        let before = self.log.lines.len();
+        for event in events {
+            self.now_ns += 10;
+            self.event(event);
+        }
+        self.log.lines[before..].to_vec()
+    }
+
+    fn finish(&mut self) -> Vec<String> {
+        let before = self.log.lines.len();
+        self.tracker.finish(self.now_ns + 10, &mut self.log);
+        self.log.lines[before..].to_vec()
+    }
+
+    fn event(&mut self, line: &str) {
+        let mut words = line.split_whitespace();
+        let sk = sk(words.next().unwrap());
+        let what = words.next().unwrap();
+        if let Some(by) = what.strip_prefix("accept=") {
+            let event = AcceptEvent {
+                mono_ns: self.now_ns,
+                sk,
+                task: task(by),
+            };
+            self.tracker.handle(&Event::Accept(event), &mut self.log);
+            return;
+        }
+        let (from, to) = what.split_once('>').unwrap();
+        let socket = self.sockets.entry(sk).or_insert_with(|| Socket {
+            local: endpoint("10.0.0.1/40000"),
+            remote: endpoint("10.0.0.2/443"),
+            netns: Some(1),
+            family: Family::Inet,
+            protocol: Protocol::Tcp,
+        });
+        let mut event = StateEvent {
+            mono_ns: self.now_ns,
+            sk,
+            netns: None,
+            family: Family::Inet,
+            protocol: Protocol::Tcp,
+            local: socket.local,
+            remote: socket.remote,
+            from: state(from),
+            to: state(to),
+            local_port_known: true,
+            task: None,
+            from_twin: false,
+        };
+        let mut without = (false, false, false);
+        for word in words {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("l", end) => socket.local = endpoint(end),
+                ("r", end) => socket.remote = endpoint(end),
+                ("ns", "?") => socket.netns = None,
+                ("ns", inode) => socket.netns = Some(inode.parse().unwrap()),
+                ("v6", _) => socket.family = Family::Inet6,
+                ("mptcp", _) => socket.protocol = Protocol::Mptcp,
+                ("tcp", _) => socket.protocol = Protocol::Tcp,
+                ("task", by) => event.task = Some(task(by)),
+                ("twin", _) => event.from_twin = true,
+                ("at", ns) => event.mono_ns = ns.parse().unwrap(),
+                // This event alone lacks the local port, the local address, the remote side.
+                ("p0", _) => without.0 = true,
+                ("l0", _) => without.1 = true,
+                ("r0", _) => without.2 = true,
+                _ => panic!("{word} in {line}"),
+            }
+        }
+        let unspecified: IpAddr = match socket.family {
+            Family::Inet6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+            _ => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        };
+        event.netns = socket.netns;
+        event.family = socket.family;
+        event.protocol = socket.protocol;
+        event.local = socket.local;
+        event.remote = socket.remote;
+        if without.0 {
+            event.local.port = 0;
+            event.local_port_known = false;
+        }
+        if without.1 {
+            event.local.addr = unspecified;
+        }
+        if without.2 {
+            event.remote = Endpoint {
+                addr: unspecified,
+                port: 0,
+            };
+        }
+        self.tracker.handle(&Event::State(event), &mut self.log);
+    }
+
+    /// As last told.
+    fn conn(&self, id: u64) -> &Connection {
+        self.log
+            .ended
+            .get(&ConnId(id))
+            .map(|(conn, _)| conn)
+            .or_else(|| {
+                let last = self.log.told.iter().rfind(|(conn, _)| conn.id.0 == id);
+                last.map(|(conn, _)| conn)
+            })
+            .unwrap()
+    }
+
+    fn steps(&self, id: u64) -> Vec<(String, Option<u64>)> {
+        let steps = &self.conn(id).steps;
+        steps.iter().map(|s| (name(s.state), s.since_ns)).collect()
+    }
+}
+
+fn steps(expected: &[(&str, Option<u64>)]) -> Vec<(String, Option<u64>)> {
+    expected
+        .iter()
+        .map(|(name, since_ns)| ((*name).to_owned(), *since_ns))
+        .collect()
+}

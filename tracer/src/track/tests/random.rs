@@ -1,0 +1,284 @@
+//! What holds for any sequence of events, sensible or not.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SOCKETS: u64 = 4;
+
+#[derive(Clone, Debug)]
+enum Input {
+    State(Draft),
+    Accept { socket: u64, pid: u32 },
+    Loss(u64),
+}
+
+/// A transition, mostly out of the state that its socket is in.
+#[derive(Clone, Debug)]
+struct Draft {
+    socket: u64,
+    from: Option<State>,
+    to: State,
+    local_port: u16,
+    remote_port: u16,
+    bare: bool,
+    local_port_known: bool,
+    pid: Option<u32>,
+    kernel_thread: bool,
+    twin: bool,
+    netns: Option<u32>,
+    mptcp: bool,
+    family: Family,
+    jitter_ns: u64,
+}
+
+fn state() -> impl Strategy<Value = State> {
+    prop_oneof![
+        4 => Just(State::Closed),
+        2 => Just(State::Established),
+        1 => Just(State::Unknown(77)),
+        8 => proptest::sample::select(State::ALL.to_vec()),
+    ]
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let family = prop_oneof![
+        6 => Just(Family::Inet),
+        3 => Just(Family::Inet6),
+        1 => Just(Family::Other(3)),
+    ];
+    (
+        (
+            0..SOCKETS,
+            proptest::option::weighted(0.2, state()),
+            state(),
+        ),
+        (0..3_u16, 0..3_u16, any::<bool>(), any::<bool>()),
+        (proptest::option::of(1..4_u32), any::<bool>()),
+        (
+            proptest::bool::weighted(0.2),
+            proptest::option::of(1..3_u32),
+        ),
+        (proptest::bool::weighted(0.2), family, 0..3_u64),
+    )
+        .prop_map(
+            |(
+                (socket, from, to),
+                (local_port, remote_port, bare, local_port_known),
+                (pid, kernel_thread),
+                (twin, netns),
+                (mptcp, family, jitter),
+            )| Draft {
+                socket,
+                from,
+                to,
+                local_port,
+                remote_port,
+                bare,
+                local_port_known,
+                pid,
+                kernel_thread,
+                twin,
+                netns,
+                mptcp,
+                family,
+                jitter_ns: jitter * 1_000_000,
+            },
+        )
+}
+
+fn inputs() -> impl Strategy<Value = Vec<Input>> {
+    let input = prop_oneof![
+        12 => draft().prop_map(Input::State),
+        2 => (0..SOCKETS, 1..4_u32).prop_map(|(socket, pid)| Input::Accept { socket, pid }),
+        1 => (0..3_u64).prop_map(Input::Loss),
+    ];
+    proptest::collection::vec(input, 0..120)
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    (
+        proptest::sample::select(vec!["", "1", "2", "1-2"]),
+        proptest::sample::select(vec!["", "1", "2"]),
+        proptest::sample::select(vec!["", "", "1"]),
+        proptest::sample::select(vec!["", "10.0.0.1", "10.0.0.0/8", "::/0"]),
+        proptest::option::of(1..4_u32),
+        proptest::option::of(1..3_u32),
+    )
+        .prop_map(|(ports, local, remote, prefix, pid, netns)| Filter {
+            ports: ports.parse().unwrap_or_default(),
+            local_ports: local.parse().unwrap_or_default(),
+            remote_ports: remote.parse().unwrap_or_default(),
+            prefixes: parse_prefix(prefix).into_iter().collect(),
+            pids: pid.into_iter().collect(),
+            netns: netns.into_iter().collect(),
+            ..Filter::default()
+        })
+}
+
+/// The events of the inputs, each with a time of its own that need not ascend.
+fn events(inputs: &[Input]) -> Vec<Result<Event, u64>> {
+    let mut states = HashMap::new();
+    let place = |addr: &str, port: u16, family: Family, bare: bool| Endpoint {
+        addr: match (family, bare) {
+            (Family::Inet6, true) => "::".to_owned(),
+            (Family::Inet6, false) => format!("::ffff:{addr}"),
+            (_, true) => "0.0.0.0".to_owned(),
+            (_, false) => addr.to_owned(),
+        }
+        .parse()
+        .unwrap(),
+        port,
+    };
+    inputs
+        .iter()
+        .zip(1..)
+        .map(|(input, index)| match input {
+            Input::Loss(lost) => Err(*lost),
+            Input::Accept { socket, pid } => Ok(Event::Accept(AcceptEvent {
+                mono_ns: index,
+                sk: socket * 64,
+                task: task(&pid.to_string()),
+            })),
+            Input::State(draft) => {
+                let state = states.entry(draft.socket).or_insert(State::Closed);
+                let from = draft.from.unwrap_or(*state);
+                *state = draft.to;
+                Ok(Event::State(StateEvent {
+                    mono_ns: draft.jitter_ns + index,
+                    sk: draft.socket * 64,
+                    netns: draft.netns,
+                    family: draft.family,
+                    protocol: if draft.mptcp {
+                        Protocol::Mptcp
+                    } else {
+                        Protocol::Tcp
+                    },
+                    local: place("10.0.0.1", draft.local_port, draft.family, draft.bare),
+                    remote: place("10.0.0.2", draft.remote_port, draft.family, draft.bare),
+                    from,
+                    to: draft.to,
+                    local_port_known: draft.local_port_known,
+                    task: draft.pid.map(|pid| Task {
+                        kernel_thread: Some(draft.kernel_thread),
+                        ..task(&pid.to_string())
+                    }),
+                    from_twin: draft.twin,
+                }))
+            }
+        })
+        .collect()
+}
+
+/// Tells all events to a tracker, and checks its bound at each.
+fn run(inputs: &[Input], filter: Filter, max_connections: usize) -> (Log, Stats) {
+    let mut story = Story::with(filter, max_connections);
+    let mut listened = 0;
+    for event in events(inputs) {
+        match event {
+            Err(lost) => story.tracker.handle_loss(lost),
+            Ok(event) => {
+                story.tracker.handle(&event, &mut story.log);
+                listened += u64::from(matches!(event, Event::State(_)));
+            }
+        }
+        assert!(story.tracker.stats().open <= max_connections as u64);
+    }
+    story.finish();
+    let stats = story.tracker.stats();
+    assert_eq!(stats.events + stats.duplicates, listened);
+    assert!(stats.accepts_unmatched <= stats.accepts);
+    assert_eq!(stats.open, 0);
+    (story.log, stats)
+}
+
+/// By connection, the times of its transitions, which name the events.
+fn by_connection(log: &Log) -> HashMap<ConnId, Vec<u64>> {
+    let mut times: HashMap<ConnId, Vec<u64>> = HashMap::new();
+    for (conn, transition) in &log.told {
+        times
+            .entry(conn.id)
+            .or_default()
+            .push(transition.event.mono_ns);
+    }
+    times
+}
+
+proptest! {
+    #[test]
+    fn without_a_filter_each_event_is_told_at_once(inputs in inputs(), max in 1..6_usize) {
+        let (log, stats) = run(&inputs, Filter::default(), max);
+        prop_assert_eq!(log.told.len() as u64, stats.events);
+        prop_assert_eq!((stats.held_dropped, stats.undecided), (0, 0));
+
+        let mut order = events(&inputs).into_iter().filter_map(|event| match event {
+            Ok(Event::State(event)) => Some(event),
+            _ => None,
+        });
+        for (conn, transition) in &log.told {
+            prop_assert!(order.any(|event| event == transition.event));
+            let entered_ns = conn.steps.last().and_then(|step| step.since_ns);
+            prop_assert_eq!(entered_ns, Some(transition.event.mono_ns));
+        }
+
+        let mut seen = HashSet::new();
+        let first: Vec<u64> = log
+            .told
+            .iter()
+            .filter_map(|(conn, _)| seen.insert(conn.id).then_some(conn.id.0))
+            .collect();
+        prop_assert_eq!(first, (1..=stats.connections).collect::<Vec<_>>());
+        prop_assert_eq!(log.ended.len() as u64, stats.connections);
+        let aged = log.ended.values().filter(|(_, ending)| *ending == Ending::AgedOut);
+        prop_assert_eq!(aged.count() as u64, stats.aged_out);
+    }
+
+    #[test]
+    fn durations_are_those_between_the_steps(inputs in inputs()) {
+        let (log, _) = run(&inputs, Filter::default(), 3);
+        for (conn, transition) in &log.told {
+            let before = conn.steps.iter().rev().nth(1);
+            let since_ns = before.and_then(|step| step.since_ns);
+            prop_assert_eq!(
+                transition.in_state_ns,
+                since_ns.map(|since_ns| transition.event.mono_ns - since_ns)
+            );
+            if transition.after_gap {
+                prop_assert!(conn.has_gap && since_ns.is_none());
+            }
+        }
+        for (conn, _) in log.ended.values() {
+            for pair in conn.steps.windows(2) {
+                if let (Some(start_ns), Some(end_ns)) = (pair[0].since_ns, pair[1].since_ns) {
+                    prop_assert!(start_ns <= end_ns);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_selects_whole_connections(inputs in inputs(), filter in filter(), max in 1..6_usize) {
+        let (all, all_stats) = run(&inputs, Filter::default(), max);
+        let (some, stats) = run(&inputs, filter.clone(), max);
+        prop_assert_eq!(stats.connections, all_stats.connections);
+        prop_assert_eq!(stats.events, all_stats.events);
+
+        let whole = by_connection(&all);
+        let selected = by_connection(&some);
+        let mut dropped = 0;
+        for (id, times) in &selected {
+            dropped += whole[id].len() - times.len();
+            prop_assert!(whole[id].ends_with(times), "{:?} of {:?}", times, whole[id]);
+        }
+        prop_assert!(dropped as u64 <= stats.held_dropped);
+
+        let told: HashSet<_> = selected.keys().copied().collect();
+        prop_assert_eq!(&told, &some.ended.keys().copied().collect::<HashSet<_>>());
+        for (id, (conn, ending)) in &some.ended {
+            prop_assert_eq!(*ending, all.ended[id].1);
+            prop_assert_eq!(&conn.steps, &all.ended[id].0.steps);
+        }
+    }
+}

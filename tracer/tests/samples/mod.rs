@@ -1,0 +1,402 @@
+//! Connections of every shape, as the tracker would report them.
+
+use bytes::BytesMut;
+use jiff::tz::{Offset, TimeZone};
+use tracer::event::{Comm, Endpoint, Family, Protocol, StateEvent};
+use tracer::render::{Format, Render, RenderOptions, Renderer};
+use tracer::session::{ClockMap, HookReport, HookStatus, Lost, Session, Totals};
+use tracer::state::{Names, State};
+use tracer::track::{
+    ConnId, Connection, Ending, Legality, Owner, OwnerSource, Role, Step, Transition,
+};
+
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000 * MS;
+
+/// 2026-03-01 12:00:00 UTC at 1000 s of uptime.
+pub(crate) const CLOCK: ClockMap = ClockMap {
+    mono_ns: 1_000 * SECOND,
+    wall_ns: 1_772_366_400_000_000_000,
+};
+
+pub(crate) fn session() -> Session {
+    Session {
+        tracer_version: "0.1.0".to_owned(),
+        host: "web-1".to_owned(),
+        kernel: "6.18.5".to_owned(),
+        arch: "x86_64".to_owned(),
+        boot_id: Some("3e0bd1d4-5c2f-4a55-9c3e-0a0f6a1f9a11".to_owned()),
+        clock: CLOCK,
+        filters: vec![("port".to_owned(), "80,443".to_owned())],
+        hooks: vec![
+            HookReport {
+                name: "raw_tracepoint:inet_sock_set_state".to_owned(),
+                purpose: "state transitions".to_owned(),
+                status: HookStatus::Attached,
+            },
+            HookReport {
+                name: "tracepoint:sock:inet_sock_set_state".to_owned(),
+                purpose: "state transitions".to_owned(),
+                status: HookStatus::NotNeeded,
+            },
+            HookReport {
+                name: "tracepoint:syscalls:sys_exit_accept4".to_owned(),
+                purpose: "owner of accepted sockets".to_owned(),
+                status: HookStatus::Unavailable("no syscall tracepoints in this kernel".to_owned()),
+            },
+        ],
+        missing_fields: vec![("netns".to_owned(), "no kernel BTF".to_owned())],
+    }
+}
+
+pub(crate) fn endpoint(addr: &str, port: u16) -> Endpoint {
+    Endpoint {
+        addr: addr.parse().unwrap(),
+        port,
+    }
+}
+
+pub(crate) fn owner(comm: &str, pid: u32, source: OwnerSource) -> Owner {
+    Owner {
+        pid: Some(pid),
+        comm: Some(Comm::from(comm)),
+        source,
+    }
+}
+
+pub(crate) const NOBODY: Owner = Owner {
+    pid: None,
+    comm: None,
+    source: OwnerSource::Unknown,
+};
+
+/// A client's connection before its first transition.
+pub(crate) fn client() -> Connection {
+    Connection {
+        id: ConnId(1),
+        sk: 0xffff_8881_0a3c_c000,
+        netns: Some(4_026_531_840),
+        family: Family::Inet,
+        protocol: Protocol::Tcp,
+        local: endpoint("192.168.1.17", 0),
+        remote: endpoint("93.184.215.14", 443),
+        role: Role::Client,
+        owner: owner("curl", 1234, OwnerSource::Connect),
+        steps: vec![Step {
+            state: State::Closed,
+            since_ns: None,
+        }],
+        from_birth: true,
+        has_gap: false,
+        as_of_ns: CLOCK.mono_ns,
+    }
+}
+
+/// A connection out of a listener, before its first transition.
+pub(crate) fn server() -> Connection {
+    Connection {
+        id: ConnId(2),
+        sk: 0xffff_8881_0a3c_d000,
+        family: Family::Inet6,
+        local: endpoint("2001:db8::80", 443),
+        remote: endpoint("2001:db8:1:2:3:4:5:6", 51_034),
+        role: Role::Server,
+        owner: owner("nginx", 77, OwnerSource::Listener),
+        steps: vec![Step {
+            state: State::Listen,
+            since_ns: None,
+        }],
+        ..client()
+    }
+}
+
+/// Moves a connection on, as the tracker does.
+pub(crate) fn step(conn: &mut Connection, at_ns: u64, to: State) -> Transition {
+    step_as(conn, at_ns, to, Legality::Rfc)
+}
+
+/// The same for a transition that is not the RFC's.
+pub(crate) fn step_as(
+    conn: &mut Connection,
+    at_ns: u64,
+    to: State,
+    legality: Legality,
+) -> Transition {
+    let last = *conn.steps.last().unwrap();
+    let mono_ns = CLOCK.mono_ns + at_ns;
+    conn.steps.push(Step {
+        state: to,
+        since_ns: Some(mono_ns),
+    });
+    Transition {
+        event: StateEvent {
+            mono_ns,
+            sk: conn.sk,
+            netns: conn.netns,
+            family: conn.family,
+            protocol: conn.protocol,
+            local: conn.local,
+            remote: conn.remote,
+            from: last.state,
+            to,
+            local_port_known: conn.local.port != 0,
+            task: None,
+            from_twin: false,
+        },
+        in_state_ns: last.since_ns.map(|since_ns| mono_ns - since_ns),
+        legality,
+        after_gap: false,
+    }
+}
+
+/// A client that closes first, transition by transition.
+pub(crate) fn client_life() -> Vec<(Connection, Transition)> {
+    let mut conn = client();
+    let mut life = Vec::new();
+    let path = [
+        (123_456, State::SynSent),
+        (12_163_456, State::Established),
+        (1_215_200_000, State::FinWait1),
+        (1_227_300_000, State::FinWait2),
+        (1_227_306_789, State::Closed),
+    ];
+    for (at_ns, to) in path {
+        let transition = step(&mut conn, at_ns, to);
+        conn.local.port = 43_210;
+        life.push((conn.clone(), transition));
+    }
+    life
+}
+
+/// A server whose client closes first: accepted after the handshake.
+pub(crate) fn server_life() -> Vec<(Connection, Transition)> {
+    let mut conn = server();
+    let mut life = Vec::new();
+    let path = [
+        (2_000_000, State::SynReceived),
+        (2_005_100, State::Established),
+        (3 * SECOND, State::CloseWait),
+        (3 * SECOND + 40 * MS, State::LastAck),
+        (3 * SECOND + 40 * MS + 35_000, State::Closed),
+    ];
+    for (at_ns, to) in path {
+        let transition = step(&mut conn, at_ns, to);
+        if to == State::CloseWait {
+            conn.owner.source = OwnerSource::Accept;
+        }
+        life.push((conn.clone(), transition));
+    }
+    life
+}
+
+/// A client's connection whose port is chosen.
+fn connected() -> Connection {
+    Connection {
+        local: endpoint("192.168.1.17", 43_210),
+        ..client()
+    }
+}
+
+/// One transition each of the shapes that are easily got wrong.
+pub(crate) fn oddities() -> Vec<(Connection, Transition)> {
+    let mut list = Vec::from(odd_sockets());
+    list.extend(odd_states());
+    list.extend(odd_names());
+    list.extend(odd_pasts());
+    list
+}
+
+fn odd(mut conn: Connection, to: State, legality: Legality) -> (Connection, Transition) {
+    let transition = step_as(&mut conn, 5 * SECOND, to, legality);
+    (conn, transition)
+}
+
+fn in_state(state: State) -> Vec<Step> {
+    let since_ns = Some(CLOCK.mono_ns + SECOND);
+    vec![Step { state, since_ns }]
+}
+
+fn unseen(state: State) -> Vec<Step> {
+    vec![Step {
+        state,
+        since_ns: None,
+    }]
+}
+
+fn odd_sockets() -> [(Connection, Transition); 4] {
+    let mapped = Connection {
+        id: ConnId(10),
+        family: Family::Inet6,
+        local: endpoint("::ffff:192.168.1.17", 80),
+        remote: endpoint("::ffff:1.2.3.4", 40_000),
+        steps: in_state(State::Established),
+        owner: Owner {
+            comm: None,
+            ..owner("", 4_194_304, OwnerSource::Close)
+        },
+        ..server()
+    };
+    let listener = Connection {
+        id: ConnId(11),
+        local: endpoint("::", 443),
+        remote: endpoint("::", 0),
+        role: Role::Listener,
+        steps: unseen(State::Closed),
+        owner: owner("nginx", 77, OwnerSource::Listen),
+        ..server()
+    };
+    let mptcp = Connection {
+        id: ConnId(13),
+        protocol: Protocol::Mptcp,
+        steps: in_state(State::FinWait2),
+        ..connected()
+    };
+    let sctp = Connection {
+        id: ConnId(14),
+        family: Family::Other(1),
+        protocol: Protocol::Other(132),
+        steps: in_state(State::from_kernel(17)),
+        netns: None,
+        ..connected()
+    };
+    [
+        odd(mapped, State::CloseWait, Legality::Rfc),
+        odd(listener, State::Listen, Legality::Rfc),
+        odd(mptcp, State::Closed, Legality::Rfc),
+        odd(sctp, State::from_kernel(i32::MIN), Legality::Unexpected),
+    ]
+}
+
+fn odd_states() -> [(Connection, Transition); 2] {
+    let both = Connection {
+        id: ConnId(15),
+        role: Role::Both,
+        steps: in_state(State::SynReceived),
+        ..connected()
+    };
+    let closing = Connection {
+        id: ConnId(16),
+        steps: in_state(State::Closing),
+        ..connected()
+    };
+    let why = Legality::Linux("not shown beside the other note");
+    [
+        odd(both, State::Established, Legality::Rfc),
+        odd(closing, State::Closed, why),
+    ]
+}
+
+fn odd_names() -> [(Connection, Transition); 5] {
+    let names: [(u64, &[u8]); 5] = [
+        (20, b"\x1b[2J\x1b]0;x\x07"),
+        (21, b"a\nb\r\tc,\"d\""),
+        (22, b"=cmd|'/C calc'!"),
+        (23, b"\xff\xfe\xe2\x80\xaegnp"),
+        (24, "日本語".as_bytes()),
+    ];
+    names.map(|(id, name)| {
+        let mut comm = [0; 16];
+        comm.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+        let mut conn = Connection {
+            id: ConnId(id),
+            steps: in_state(State::Established),
+            ..connected()
+        };
+        conn.owner.comm = Some(Comm(comm));
+        odd(conn, State::FinWait1, Legality::Rfc)
+    })
+}
+
+fn odd_pasts() -> [(Connection, Transition); 3] {
+    let mid_life = Connection {
+        id: ConnId(12),
+        role: Role::Unknown,
+        owner: NOBODY,
+        steps: unseen(State::Established),
+        from_birth: false,
+        ..connected()
+    };
+    // Connects again on a socket that still holds the port of an earlier connection.
+    let again = Connection {
+        id: ConnId(29),
+        steps: unseen(State::Closed),
+        ..connected()
+    };
+    let gap = Connection {
+        id: ConnId(30),
+        steps: in_state(State::CloseWait),
+        has_gap: true,
+        ..connected()
+    };
+    let mut again = odd(again, State::SynSent, Legality::Rfc);
+    again.1.event.local_port_known = false;
+    let mut gap = odd(gap, State::LastAck, Legality::Linux("the text says why"));
+    gap.1.after_gap = true;
+    gap.1.in_state_ns = None;
+    gap.1.event.from_twin = true;
+    [odd(mid_life, State::CloseWait, Legality::Rfc), again, gap]
+}
+
+pub(crate) const LOST: Lost = Lost {
+    ring_full: 10,
+    reentry: 2,
+    unreadable: 0,
+    undecodable: 0,
+};
+
+pub(crate) const TOTALS: Totals = Totals {
+    events: 10,
+    shown: 10,
+    connections: 2,
+    aged_out: 0,
+    recovered: 0,
+    lost: LOST,
+    duration_ns: 4 * SECOND,
+};
+
+pub(crate) fn options(color: bool) -> RenderOptions {
+    RenderOptions {
+        names: Names::Documented,
+        color,
+        time_zone: TimeZone::fixed(Offset::from_hours(2).unwrap()),
+    }
+}
+
+/// What a renderer writes of transitions alone.
+pub(crate) fn transitions(
+    format: Format,
+    color: bool,
+    list: &[(Connection, Transition)],
+) -> String {
+    let mut renderer = Renderer::new(format, options(color));
+    let mut out = BytesMut::new();
+    for (conn, transition) in list {
+        renderer.transition(&mut out, &CLOCK, conn, transition);
+    }
+    String::from_utf8(out.to_vec()).unwrap()
+}
+
+/// What a renderer writes of a run with everything that can happen in one.
+pub(crate) fn whole_run(format: Format, color: bool) -> String {
+    let mut renderer = Renderer::new(format, options(color));
+    let mut out = BytesMut::new();
+    renderer.start(&mut out, &session());
+    let (client, server) = (client_life(), server_life());
+    for (conn, transition) in client.iter().chain(&server) {
+        renderer.transition(&mut out, &CLOCK, conn, transition);
+    }
+    let now_ns = CLOCK.mono_ns + 4 * SECOND;
+    for life in [&client, &server] {
+        if let Some((conn, _)) = life.last() {
+            renderer.ended(&mut out, &CLOCK, conn, Ending::Closed, now_ns);
+        }
+    }
+    let stepped = ClockMap {
+        mono_ns: now_ns,
+        wall_ns: CLOCK.wall_ns(now_ns) + 1_500_000_000,
+    };
+    renderer.clock_changed(&mut out, &stepped);
+    renderer.lost(&mut out, &stepped, now_ns, &LOST);
+    renderer.end(&mut out, &stepped, now_ns, &TOTALS);
+    String::from_utf8(out.to_vec()).unwrap()
+}
