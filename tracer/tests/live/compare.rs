@@ -113,19 +113,21 @@ pub(crate) fn family_name(number: u16) -> Result<&'static str> {
     }
 }
 
-/// The records of one scenario.
-pub(crate) fn records_of(scope: Scope, records: &[Record]) -> Vec<Record> {
-    let ours = |record: &&Record| scope.owns(record.local, record.remote);
-    records.iter().filter(ours).cloned().collect()
-}
-
-/// tracer's lines on one scenario.
-pub(crate) fn lines_of(scope: Scope, lines: &[Transition]) -> Vec<Transition> {
-    let owns = |line: &&Transition| {
-        let (local, remote) = (line.local, line.remote);
-        scope.owns((local.addr, local.port), (remote.addr, remote.port))
-    };
-    lines.iter().filter(owns).cloned().collect()
+/// What was seen of the sockets of one scenario. A life is one of it if any of its steps shows that:
+/// an MPTCP socket begins to connect without an address or a port.
+pub(crate) fn part_of<T: Step + Clone>(scope: Scope, steps: &[T]) -> Result<Vec<T>> {
+    let mut part = Vec::new();
+    for life in lives(steps)? {
+        let ours = |step: &T| {
+            let (local, remote) = step.endpoints();
+            scope.owns(local, remote)
+        };
+        if life.steps.iter().any(ours) {
+            part.extend(life.steps);
+        }
+    }
+    part.sort_by_key(Step::mono_ns);
+    Ok(part)
 }
 
 /// Fails, with the difference, unless both tell the same of every socket, in the same order.
@@ -170,7 +172,10 @@ fn difference(by_kernel: &[(u64, Seen)], by_tracer: &[(u64, Seen)]) -> Result<St
     let mut text = String::new();
     if same {
         if let Some(((kernel_ns, seen), (tracer_ns, _))) = far {
-            writeln!(text, "  {seen} at {kernel_ns} ns, by tracer at {tracer_ns} ns")?;
+            writeln!(
+                text,
+                "  {seen} at {kernel_ns} ns, by tracer at {tracer_ns} ns"
+            )?;
         }
         return Ok(text);
     }
@@ -206,7 +211,9 @@ pub(crate) struct Life<T> {
 /// A step of a life, by whichever side it was seen.
 pub(crate) trait Step {
     fn socket(&self) -> Result<u64>;
+    fn mono_ns(&self) -> u64;
     fn kernel_states(&self) -> (&str, &str);
+    fn endpoints(&self) -> ((IpAddr, u16), (IpAddr, u16));
 }
 
 impl Step for Record {
@@ -217,6 +224,14 @@ impl Step for Record {
     fn kernel_states(&self) -> (&str, &str) {
         (&self.old, &self.new)
     }
+
+    fn mono_ns(&self) -> u64 {
+        self.mono_ns
+    }
+
+    fn endpoints(&self) -> ((IpAddr, u16), (IpAddr, u16)) {
+        (self.local, self.remote)
+    }
 }
 
 impl Step for Transition {
@@ -226,6 +241,17 @@ impl Step for Transition {
 
     fn kernel_states(&self) -> (&str, &str) {
         (&self.kernel_from, &self.kernel_to)
+    }
+
+    fn mono_ns(&self) -> u64 {
+        self.mono_ns
+    }
+
+    fn endpoints(&self) -> ((IpAddr, u16), (IpAddr, u16)) {
+        (
+            (self.local.addr, self.local.port),
+            (self.remote.addr, self.remote.port),
+        )
     }
 }
 
@@ -250,6 +276,11 @@ impl<T: Step> Life<T> {
         Ok(path)
     }
 
+    /// Whether this is but a word of a socket that had closed before.
+    pub(crate) fn is_epilogue(&self) -> Result<bool> {
+        Ok(self.path()? == "CLOSED")
+    }
+
     /// The part the socket played.
     pub(crate) fn role(&self) -> Result<&'static str> {
         let path = self.path()?;
@@ -257,7 +288,8 @@ impl<T: Step> Life<T> {
             "both"
         } else if path.starts_with("CLOSED SYN_SENT") {
             "client"
-        } else if path.starts_with("LISTEN SYN_RECEIVED") {
+        } else if path.starts_with("LISTEN SYN_RECEIVED") || path.starts_with("LISTEN ESTABLISHED")
+        {
             "server"
         } else if path.starts_with("CLOSED LISTEN") {
             "listener"
@@ -274,8 +306,10 @@ pub(crate) fn lives<T: Step + Clone>(steps: &[T]) -> Result<Vec<Life<T>>> {
     let mut current: BTreeMap<u64, usize> = BTreeMap::new();
     for step in steps {
         let (old, new) = step.kernel_states();
-        let copied_from_listener = old == "TCP_LISTEN" && !matches!(new, "TCP_LISTEN" | "TCP_CLOSE");
-        let opened = old == "TCP_CLOSE" && new != "TCP_CLOSE";
+        let copied_from_listener =
+            old == "TCP_LISTEN" && !matches!(new, "TCP_LISTEN" | "TCP_CLOSE");
+        // MPTCP says several times that a socket is closed; nothing is left then to say it of.
+        let opened = old == "TCP_CLOSE";
         let socket = step.socket()?;
         let follows = |index: &usize| {
             let last = all.get(*index).and_then(|life| life.steps.last());

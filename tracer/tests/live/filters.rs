@@ -305,7 +305,10 @@ fn judge(case: &Case, records: &[Record], output: &Output) -> Result<Verdict> {
         }
     }
     ensure!(!selected.is_empty(), "the workload has nothing to select");
-    ensure!(selected.len() < records.len(), "the workload has nothing to leave out");
+    ensure!(
+        selected.len() < records.len(),
+        "the workload has nothing to leave out"
+    );
     compare::ensure_equal(&selected, &output.transitions)?;
     Ok(Verdict::Passed)
 }

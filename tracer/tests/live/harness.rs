@@ -23,7 +23,7 @@ pub(crate) type Results = Vec<(String, Result<Verdict>)>;
 pub(crate) enum Suite {
     One(&'static str, fn() -> Result<Verdict>),
     /// Runs those of the names that are wanted.
-    Group(Vec<String>, fn(&[String]) -> Results),
+    Group(Vec<String>, Box<dyn Fn(&[String]) -> Results>),
 }
 
 impl Suite {

@@ -46,11 +46,12 @@ fn run() -> Result<ExitCode> {
         }
         _ => {}
     }
-    let suites = [
-        Suite::Group(runner::names(), runner::run),
-        Suite::Group(filters::names(), filters::run),
-        Suite::One(server::NAME, server::run),
-    ];
+    let suites: Vec<Suite> = runner::suites()
+        .chain([
+            Suite::Group(filters::names(), Box::new(filters::run)),
+            Suite::One(server::NAME, server::run),
+        ])
+        .collect();
     let mut turn = None;
     let unable = || match take_turn() {
         Ok(file) => {

@@ -32,8 +32,7 @@ impl Namespace {
 
     /// A new one, with the calling thread in it. Threads and processes it starts are in it as well.
     pub(crate) fn enter_new() -> Result<Self> {
-        nix::sched::unshare(CloneFlags::CLONE_NEWNET)
-            .context("cannot make a network namespace")?;
+        nix::sched::unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
         let namespace = Self::current()?;
         Rtnl::open()?.link_up("lo").context("cannot bring lo up")?;
         Ok(namespace)
@@ -86,7 +85,11 @@ impl Namespace {
             receiver.set_read_timeout(Some(Duration::from_millis(5)))?;
             for _ in 0..1000 {
                 let sent = UdpSocket::bind(unspecified)?.send_to(&[0], receiver.local_addr()?);
-                if sent.is_ok() && receiver.recv_from(&mut [0]).is_ok_and(|(_, by)| by.ip() == addr) {
+                if sent.is_ok()
+                    && receiver
+                        .recv_from(&mut [0])
+                        .is_ok_and(|(_, by)| by.ip() == addr)
+                {
                     return Ok(());
                 }
             }

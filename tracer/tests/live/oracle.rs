@@ -5,8 +5,9 @@
 //! address out, so the pages of its buffer are read in binary ([`ring`]) by the `format` file.
 //!
 //! The record names no network namespace: tests tell their sockets apart by addresses and ports that
-//! nothing else on the machine uses. Every socket of a test has one of those ports on one of its
-//! sides in each of its events, so only these are recorded, however busy the machine is.
+//! nothing else on the machine uses. Every TCP socket of a test has one of those ports on one of its
+//! sides in each of its events, so only these are recorded, however busy the machine is; and all of
+//! MPTCP, where the first event of a client has no port at all.
 
 mod format;
 mod ring;
@@ -71,7 +72,8 @@ impl Oracle {
         oracle.set("buffer_size_kb", &buffer_kib.to_string())?;
         let Range { start, end } = ports;
         let within = |field| format!("({field} >= {start} && {field} < {end})");
-        let filter = format!("{} || {}", within("sport"), within("dport"));
+        let (local, remote) = (within("sport"), within("dport"));
+        let filter = format!("{local} || {remote} || protocol == 262");
         oracle.set(&format!("{EVENT}/filter"), &filter)?;
         oracle.set(&format!("{EVENT}/enable"), "1")?;
         Ok(oracle)
@@ -83,7 +85,8 @@ impl Oracle {
         self.set("tracing_on", "0")?;
         // The kernel gives this file to one read, whatever its size.
         let mut header_page = [0; 4096];
-        let filled = fs::File::open(tracefs()?.join("events/header_page"))?.read(&mut header_page)?;
+        let filled =
+            fs::File::open(tracefs()?.join("events/header_page"))?.read(&mut header_page)?;
         let header_page = String::from_utf8_lossy(header_page.get(..filled).unwrap_or_default());
         let layout = PageLayout::parse(&header_page)?;
         let mut records = Vec::new();

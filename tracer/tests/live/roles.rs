@@ -145,7 +145,10 @@ fn connect_and_wait(place: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the process that started this one reads it")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the process that started this one reads it"
+)]
 fn ready() {
     println!("ready");
 }

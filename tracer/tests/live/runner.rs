@@ -9,16 +9,45 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::compare::{self, Life};
-use crate::harness::{Results, Verdict};
+use crate::compare::{self, Life, Step};
+use crate::harness::{Results, Suite, Verdict};
 use crate::oracle::{Oracle, Record};
 use crate::scenarios::{self, Expected, Impossible, Scenario};
 use crate::scope::{ALL_PORTS, Scope};
 use crate::stage::{self, Stage};
 use crate::tracer::{self, Tracer, Transition};
 
-/// Prefix of the scenarios' names among the tests.
-pub(crate) const PREFIX: &str = "scenario::";
+/// A way to run tracer under which all scenarios are played.
+struct Mode {
+    /// Before the scenario's name in that of the test.
+    prefix: &'static str,
+    arguments: &'static [&'static str],
+}
+
+const MODES: [Mode; 2] = [
+    Mode {
+        prefix: "scenario::",
+        arguments: &[],
+    },
+    Mode {
+        prefix: "classic_tracepoint::",
+        arguments: &["--hook", "classic"],
+    },
+];
+
+impl Mode {
+    fn test_of(&self, scenario: &Scenario) -> String {
+        format!("{}{}", self.prefix, scenario.name)
+    }
+}
+
+/// The scenarios as tests.
+pub(crate) fn suites() -> impl Iterator<Item = Suite> {
+    MODES.iter().map(|mode| {
+        let names = scenarios::all().map(|scenario| mode.test_of(scenario));
+        Suite::Group(names.collect(), Box::new(|wanted| run(mode, wanted)))
+    })
+}
 
 /// How many scenarios are played at a time; most of them wait.
 const AT_A_TIME: usize = 6;
@@ -28,13 +57,6 @@ const LIMIT: Duration = Duration::from_secs(40);
 const BUFFER_KIB: u32 = 8 * 1024;
 /// Exit code of a scenario that needs what is not here.
 const IMPOSSIBLE: u8 = 77;
-
-/// Names of all scenarios, as tests.
-pub(crate) fn names() -> Vec<String> {
-    scenarios::all()
-        .map(|scenario| format!("{PREFIX}{}", scenario.name))
-        .collect()
-}
 
 fn numbered() -> impl Iterator<Item = (Scope, &'static Scenario)> {
     (1..).map(Scope).zip(scenarios::all())
@@ -61,12 +83,12 @@ pub(crate) fn play(name: &str) -> Result<u8> {
 }
 
 /// Plays the scenarios of these names and judges them.
-pub(crate) fn run(wanted: &[String]) -> Results {
+fn run(mode: &Mode, wanted: &[String]) -> Results {
     let failed = |error: &anyhow::Error| {
         let failure = |name: &String| (name.clone(), Err(anyhow!("{error:#}")));
         wanted.iter().map(failure).collect()
     };
-    let (plays, records, lines) = match observe(wanted) {
+    let (plays, records, lines) = match observe(mode, wanted) {
         Ok(observed) => observed,
         Err(error) => return failed(&error),
     };
@@ -77,26 +99,22 @@ pub(crate) fn run(wanted: &[String]) -> Results {
                 Play::Done(facts) => judge(
                     scenario,
                     &facts,
-                    &compare::records_of(scope, &records),
-                    &compare::lines_of(scope, &lines),
+                    &compare::part_of(scope, &records)?,
+                    &compare::part_of(scope, &lines)?,
                 ),
                 Play::Impossible(why) => Ok(Verdict::Skipped(why)),
             });
-            (format!("{PREFIX}{}", scenario.name), verdict)
+            (mode.test_of(scenario), verdict)
         })
         .collect()
 }
 
 type Plays = Vec<(Scope, &'static Scenario, Result<Play>)>;
 
-fn observe(wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Transition>)> {
+fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Transition>)> {
     let oracle = Oracle::start(&ALL_PORTS, BUFFER_KIB)?;
-    if std::env::var_os("HACK").is_some() {
-        let plays = play_all(wanted);
-        return Ok((plays, oracle.finish()?, Vec::new()));
-    }
-    let tracer = Tracer::start(&[])?;
-    let plays = play_all(wanted);
+    let tracer = Tracer::start(mode.arguments)?;
+    let plays = play_all(mode, wanted);
     let output = tracer.stop()?;
     let records = oracle.finish()?;
     output.ensure_complete()?;
@@ -115,9 +133,9 @@ enum Play {
     Impossible(String),
 }
 
-fn play_all(wanted: &[String]) -> Plays {
+fn play_all(mode: &Mode, wanted: &[String]) -> Plays {
     let queue: VecDeque<_> = numbered()
-        .filter(|(_, scenario)| wanted.contains(&format!("{PREFIX}{}", scenario.name)))
+        .filter(|(_, scenario)| wanted.contains(&mode.test_of(scenario)))
         .collect();
     let queue = Mutex::new(queue);
     let done = Mutex::new(Vec::new());
@@ -199,44 +217,46 @@ fn judge(
     records: &[Record],
     lines: &[Transition],
 ) -> Result<Verdict> {
-        if std::env::var_os("DUMP").is_some() {
-            for r in records {
-                eprintln!("{r:?}");
-            }
-        }
-    let by_kernel = compare::lives(records)?;
-    let described = by_kernel.iter().map(describe_record);
-    let described = described.collect::<Result<Vec<_>>>()?;
+    let seen = described(records, describe_record)?;
     ensure_expected(
         "in the kernel's own record",
         scenario.sockets.iter().map(|expected| (expected, "")),
-        described,
+        seen,
     )?;
 
-    if std::env::var_os("HACK").is_some() {
-        return Ok(Verdict::Passed);
-    }
     compare::ensure_equal(records, lines)?;
     compare::ensure_consistent(lines)?;
     for line in lines {
         ensure!(
-            line.netns.is_some_and(|netns| facts.namespaces.contains(&netns)),
+            line.netns
+                .is_some_and(|netns| facts.namespaces.contains(&netns)),
             "a network namespace that is not the scenario's: {line:?}"
         );
         ensure!(!line.recovered, "recovered without need: {line:?}");
     }
-    let by_tracer = compare::lives(lines)?;
-    let described = by_tracer.iter().map(|life| describe_lines(life, facts));
-    let described = described.collect::<Result<Vec<_>>>()?;
+    let seen = described(lines, |life| describe_lines(life, facts))?;
     ensure_expected(
         "in what tracer says",
         scenario
             .sockets
             .iter()
             .map(|expected| (expected, expected.owner)),
-        described,
+        seen,
     )?;
     Ok(Verdict::Passed)
+}
+
+fn described<T: Step + Clone>(
+    steps: &[T],
+    describe: impl Fn(&Life<T>) -> Result<String>,
+) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for life in compare::lives(steps)? {
+        if !life.is_epilogue()? {
+            all.push(describe(&life)?);
+        }
+    }
+    Ok(all)
 }
 
 fn describe(role: &str, family: &str, protocol: &str, path: &str, owner: &str) -> String {

@@ -5,8 +5,8 @@
 //! less may be seen.
 
 mod close;
-mod families;
 mod failures;
+mod families;
 mod mptcp;
 mod open;
 mod processes;
@@ -101,10 +101,12 @@ const LISTENER: Expected = Expected::new("listener", "listen:main", "CLOSED LIST
 
 /// The side that closes first.
 const CLIENT_FIRST: Expected = client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED");
-const SERVER_FIRST: Expected = server("LISTEN SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED");
+const SERVER_FIRST: Expected =
+    server("LISTEN SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED");
 /// The side that closes when it has seen the end.
 const CLIENT_SECOND: Expected = client("CLOSED SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED");
-const SERVER_SECOND: Expected = server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED");
+const SERVER_SECOND: Expected =
+    server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED");
 /// Ended by a reset, whoever sent it.
 const CLIENT_RESET: Expected = client("CLOSED SYN_SENT ESTABLISHED CLOSED");
 const SERVER_RESET: Expected = server("LISTEN SYN_RECEIVED ESTABLISHED CLOSED");

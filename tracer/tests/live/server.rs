@@ -83,8 +83,7 @@ fn owner_is_right(
         "server" => last.owner_source == "accept" && workers.contains(&pid) && comm == "nginx",
         "listener" => last.owner_source == "listen" && pid == master && comm == "nginx",
         _ => {
-            last.owner_source == "connect"
-                && clients.get(&pid).is_some_and(|client| client == comm)
+            last.owner_source == "connect" && clients.get(&pid).is_some_and(|client| client == comm)
         }
     };
     ensure!(right, "a wrong owner: {last:?}");

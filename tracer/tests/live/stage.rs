@@ -178,7 +178,9 @@ pub(crate) fn start_connect(socket: &Socket, place: SocketAddr) -> Result<()> {
     socket.set_nonblocking(true)?;
     match socket.connect(&SockAddr::from(place)) {
         Ok(()) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+        Err(error)
+            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
+        {
             Ok(())
         }
         Err(error) => Err(error.into()),

@@ -21,7 +21,8 @@ impl Format {
             if let Some(id) = line.strip_prefix("ID: ") {
                 format.id = id.parse()?;
             } else if let Some(field) = line.strip_prefix("field:") {
-                let (declaration, place) = field.split_once(';').context("a field without place")?;
+                let (declaration, place) =
+                    field.split_once(';').context("a field without place")?;
                 let name = declaration.split(' ').next_back().unwrap_or_default();
                 let name = name.split('[').next().unwrap_or_default();
                 let number = |key: &str| -> Result<usize> {

@@ -34,7 +34,9 @@ impl PageLayout {
                 .find(|line| line.contains(&format!(" {name};")))
                 .with_context(|| format!("header_page has no {name}"))?;
             let number = |key: &str| -> Result<usize> {
-                let (_, rest) = line.split_once(key).context("header_page is not as known")?;
+                let (_, rest) = line
+                    .split_once(key)
+                    .context("header_page is not as known")?;
                 Ok(rest.split(';').next().unwrap_or_default().parse()?)
             };
             Ok((number("offset:")?, number("size:")?))

@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 use socket2::SockRef;
 
 use super::{
-    CLIENT_FIRST, CLIENT_RESET, CLIENT_SECOND, Expected, LISTENER, SERVER_FIRST,
-    SERVER_RESET, SERVER_SECOND, Scenario, client, server,
+    CLIENT_FIRST, CLIENT_RESET, CLIENT_SECOND, Expected, LISTENER, SERVER_FIRST, SERVER_RESET,
+    SERVER_SECOND, Scenario, client, server,
 };
 use crate::netns::{Cable, Namespace, Side};
 use crate::stage::{self, Stage};

@@ -82,7 +82,9 @@ fn between_namespaces(stage: &Stage) -> Result<()> {
         std::thread::scope(|scope| {
             let asked = scope.spawn(|| stage::ask(&mut client));
             stage::answer(server)?;
-            asked.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
+            asked
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread panicked"))?
         })
     })
 }

@@ -6,26 +6,40 @@ use anyhow::Result;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{CLIENT_FIRST, Impossible, LISTENER, SERVER_SECOND, Scenario};
+use super::{CLIENT_FIRST, Expected, Impossible, LISTENER, SERVER_SECOND, Scenario, server};
 use crate::stage::{self, Stage};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "mptcp",
         play: both_sides,
-        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+        sockets: &[
+            LISTENER,
+            CLIENT_FIRST,
+            SERVER_SUBFLOW,
+            LISTENER.mptcp(),
+            CLIENT_ABOVE,
+            SERVER_ABOVE,
+        ],
     },
     Scenario {
         name: "mptcp_client_of_tcp_server",
         play: client_only,
-        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND, CLIENT_ABOVE],
     },
     Scenario {
         name: "tcp_client_of_mptcp_server",
         play: server_only,
-        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND, LISTENER.mptcp()],
     },
 ];
+
+/// The socket that the application has.
+const CLIENT_ABOVE: Expected = CLIENT_FIRST.mptcp();
+/// The socket that the application accepts; it has no SYN_RECEIVED of its own.
+const SERVER_ABOVE: Expected = server("LISTEN ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED").mptcp();
+/// Nobody accepts a subflow.
+const SERVER_SUBFLOW: Expected = SERVER_SECOND.owned("listener:main");
 
 fn socket() -> Result<Socket> {
     match Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)) {
@@ -70,6 +84,8 @@ fn talk(stage: &Stage, socket: Socket, listener: &TcpListener) -> Result<()> {
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| stage::ask(&mut client));
         stage::answer(server)?;
-        asked.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
+        asked
+            .join()
+            .map_err(|_| anyhow::anyhow!("a thread panicked"))?
     })
 }

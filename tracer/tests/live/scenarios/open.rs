@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use socket2::{Domain, SockAddr, Socket};
 
 use super::{
-    CLIENT_FIRST, Expected, LISTENER, NEVER_CONNECTED, SERVER_FIRST, SERVER_SECOND,
-    Scenario, client,
+    CLIENT_FIRST, Expected, LISTENER, NEVER_CONNECTED, SERVER_FIRST, SERVER_SECOND, Scenario,
+    client,
 };
 use crate::netns::{Cable, Side};
 use crate::stage::{self, Stage};
@@ -203,10 +203,7 @@ fn simultaneous_open_seen_by_one(stage: &Stage) -> Result<()> {
 }
 
 /// A socket bound at each end of a cable, and where it is.
-fn bound_pair(
-    stage: &Stage,
-    other: &crate::netns::Namespace,
-) -> Result<[(Socket, SocketAddr); 2]> {
+fn bound_pair(stage: &Stage, other: &crate::netns::Namespace) -> Result<[(Socket, SocketAddr); 2]> {
     let bound = |place: SocketAddr| -> Result<(Socket, SocketAddr)> {
         let socket = stage::socket(Domain::IPV4)?;
         socket.bind(&place.into())?;

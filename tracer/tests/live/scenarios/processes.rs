@@ -10,7 +10,9 @@ use std::process::Stdio;
 use anyhow::Result;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use super::{CLIENT_FIRST, CLIENT_SECOND, Expected, LISTENER, SERVER_FIRST, SERVER_SECOND, Scenario};
+use super::{
+    CLIENT_FIRST, CLIENT_SECOND, Expected, LISTENER, SERVER_FIRST, SERVER_SECOND, Scenario,
+};
 use crate::stage::{self, Actor, Stage};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -45,15 +47,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         sockets: &[
             LISTENER.owned("listen:worker").times(2),
             CLIENT_FIRST.times(SHARED),
-            SERVER_SECOND
-                .owned("listener:worker accept:worker")
-                .times(SHARED),
+            SERVER_SECOND.owned("unknown accept:worker").times(SHARED),
         ],
     },
     Scenario {
         name: "client_killed",
         play: client_killed,
-        sockets: &[LISTENER, CLIENT_FIRST.owned("connect:victim"), SERVER_SECOND],
+        sockets: &[
+            LISTENER,
+            CLIENT_FIRST.owned("connect:victim"),
+            SERVER_SECOND,
+        ],
     },
     Scenario {
         name: "server_killed",
@@ -112,7 +116,9 @@ fn accepted_by_a_thread(stage: &Stage) -> Result<()> {
     std::thread::scope(|scope| {
         let served = scope.spawn(|| stage::answer(stage::accept(&listener)?));
         stage::ask(&mut client)?;
-        served.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
+        served
+            .join()
+            .map_err(|_| anyhow::anyhow!("a thread panicked"))?
     })
 }
 
@@ -130,7 +136,8 @@ fn shared_listener(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Each worker has a listener of its own on the same port (`SO_REUSEPORT`).
+/// Each worker has a listener of its own on the same port (`SO_REUSEPORT`). Which of them a connection
+/// came out of is not known until it is accepted.
 fn listeners_share_a_port(stage: &Stage) -> Result<()> {
     let start = || -> Result<Actor> {
         let place = [stage.place().to_string()];
