@@ -4,13 +4,15 @@
 //! The record knows neither processes nor namespaces. Here each process has ports of its own, and
 //! each namespace too, so that what belongs to whom can be told from it nevertheless.
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::compare::{self, Life};
+use crate::compare;
 use crate::harness::{Results, Verdict};
+use crate::lives::{self, Life};
 use crate::netns::Namespace;
 use crate::oracle::{Oracle, Record};
 use crate::scope::Scope;
@@ -250,8 +252,8 @@ fn every(_: &Record) -> bool {
     true
 }
 
-fn of(option: &str, value: impl ToString) -> Vec<String> {
-    vec![option.to_owned(), value.to_string()]
+fn of(option: &str, value: impl Display) -> Vec<String> {
+    vec![option.to_owned(), format!("{value}")]
 }
 
 fn of_port(option: &str, numbers: &[u16]) -> Vec<String> {
@@ -299,7 +301,7 @@ pub(crate) fn run(wanted: &[String]) -> Results {
 fn judge(case: &Case, records: &[Record], output: &Output) -> Result<Verdict> {
     output.ensure_complete()?;
     let mut selected = Vec::new();
-    for life in compare::lives(records)? {
+    for life in lives::lives(records)? {
         if (case.selects)(&Socket::of(&life)?) {
             selected.extend(life.steps.into_iter().filter(case.shows));
         }

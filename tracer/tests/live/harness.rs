@@ -19,11 +19,15 @@ pub(crate) enum Verdict {
 /// Names of tests, each with how it went.
 pub(crate) type Results = Vec<(String, Result<Verdict>)>;
 
+/// Runs one test.
+pub(crate) type RunOne = fn() -> Result<Verdict>;
+/// Runs those tests of a group that are wanted.
+pub(crate) type RunGroup = Box<dyn Fn(&[String]) -> Results>;
+
 /// A test, or a group of tests that are run together.
 pub(crate) enum Suite {
-    One(&'static str, fn() -> Result<Verdict>),
-    /// Runs those of the names that are wanted.
-    Group(Vec<String>, Box<dyn Fn(&[String]) -> Results>),
+    One(&'static str, RunOne),
+    Group(Vec<String>, RunGroup),
 }
 
 impl Suite {

@@ -3,9 +3,11 @@
 //! They need root. As a plain user they are skipped and say so; with `CI` set in the environment a
 //! test that cannot be run fails.
 
+mod cli;
 mod compare;
 mod filters;
 mod harness;
+mod lives;
 mod netns;
 mod oracle;
 mod roles;
@@ -51,6 +53,7 @@ fn run() -> Result<ExitCode> {
             Suite::Group(filters::names(), Box::new(filters::run)),
             Suite::One(server::NAME, server::run),
         ])
+        .chain(cli::suites())
         .collect();
     let mut turn = None;
     let unable = || match take_turn() {

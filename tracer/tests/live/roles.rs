@@ -59,7 +59,7 @@ fn receive_descriptor() -> Result<OwnedFd> {
         .drain()
         .find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
+            RecvAncillaryMessage::ScmCredentials(_) | _ => None,
         })
         .context("no descriptor came")
 }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::compare::{self, Life, Step};
+use crate::compare;
 use crate::harness::{Results, Suite, Verdict};
+use crate::lives::{self, Life, Step};
 use crate::oracle::{Oracle, Record};
 use crate::scenarios::{self, Expected, Impossible, Scenario};
 use crate::scope::{ALL_PORTS, Scope};
@@ -22,16 +23,20 @@ struct Mode {
     /// Before the scenario's name in that of the test.
     prefix: &'static str,
     arguments: &'static [&'static str],
+    /// Start of the name of the hook that must be in use.
+    hook: &'static str,
 }
 
 const MODES: [Mode; 2] = [
     Mode {
         prefix: "scenario::",
         arguments: &[],
+        hook: "raw_tracepoint:inet_sock_set_state",
     },
     Mode {
         prefix: "classic_tracepoint::",
         arguments: &["--hook", "classic"],
+        hook: "tracepoint:sock:inet_sock_set_state",
     },
 ];
 
@@ -99,8 +104,8 @@ fn run(mode: &Mode, wanted: &[String]) -> Results {
                 Play::Done(facts) => judge(
                     scenario,
                     &facts,
-                    &compare::part_of(scope, &records)?,
-                    &compare::part_of(scope, &lines)?,
+                    &lives::part_of(scope, &records)?,
+                    &lives::part_of(scope, &lines)?,
                 ),
                 Play::Impossible(why) => Ok(Verdict::Skipped(why)),
             });
@@ -118,6 +123,12 @@ fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Tr
     let output = tracer.stop()?;
     let records = oracle.finish()?;
     output.ensure_complete()?;
+    ensure!(
+        output.is_attached(mode.hook),
+        "{} is not in use: {}",
+        mode.hook,
+        output.session
+    );
     Ok((plays, records, output.transitions))
 }
 
@@ -251,7 +262,7 @@ fn described<T: Step + Clone>(
     describe: impl Fn(&Life<T>) -> Result<String>,
 ) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for life in compare::lives(steps)? {
+    for life in lives::lives(steps)? {
         if !life.is_epilogue()? {
             all.push(describe(&life)?);
         }

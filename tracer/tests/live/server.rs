@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal};
 
-use crate::compare::{self, Life};
+use crate::compare;
 use crate::harness::Verdict;
+use crate::lives::{self, Life};
 use crate::netns::Namespace;
 use crate::oracle::Oracle;
 use crate::scope::Scope;
@@ -52,7 +53,7 @@ pub(crate) fn run() -> Result<Verdict> {
     compare::ensure_equal(&records, &output.transitions)?;
     compare::ensure_consistent(&output.transitions)?;
 
-    let lives = compare::lives(&output.transitions)?;
+    let lives = lives::lives(&output.transitions)?;
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for life in &lives {
         let role = life.role()?;

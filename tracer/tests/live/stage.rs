@@ -46,19 +46,6 @@ impl Stage {
         &self.home
     }
 
-    /// Another process of the scenario, under a name by which the expected owners refer to it.
-    pub(crate) fn actor(
-        &self,
-        name: &str,
-        role: &str,
-        arguments: &[String],
-        stdin: impl Into<Stdio>,
-    ) -> Result<Actor> {
-        let actor = Actor::start(name, role, arguments, stdin)?;
-        report_actor(name, actor.pid());
-        Ok(actor)
-    }
-
     /// One more namespace.
     pub(crate) fn namespace(&self) -> Result<Arc<Namespace>> {
         let namespace = Arc::new(Namespace::new()?);
@@ -99,8 +86,8 @@ impl Stage {
         pair_at(self.place())
     }
 
-    /// Waits until the only sockets left in the scenario's namespaces are in TIME_WAIT (or
-    /// FIN_WAIT_2) as mini-sockets, which report nothing any more.
+    /// Waits until the only sockets left in the scenario's namespaces are in `TIME_WAIT` (or
+    /// `FIN_WAIT_2`) as mini-sockets, which report nothing any more.
     pub(crate) fn settle(&self) -> Result<()> {
         for namespace in self.others.borrow().iter() {
             await_open_sockets(namespace, 0)?;
@@ -242,7 +229,19 @@ pub(crate) fn answer(mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// Another process of a scenario: this program in one of [`crate::roles`].
+/// Starts another process of a scenario, under a name by which the expected owners refer to it.
+pub(crate) fn actor(
+    name: &str,
+    role: &str,
+    arguments: &[String],
+    stdin: impl Into<Stdio>,
+) -> Result<Actor> {
+    let actor = Actor::start(name, role, arguments, stdin)?;
+    report_actor(name, actor.pid());
+    Ok(actor)
+}
+
+/// Another process: this program in one of [`crate::roles`].
 pub(crate) struct Actor {
     child: Child,
     stdin: Option<ChildStdin>,

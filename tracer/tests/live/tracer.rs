@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -64,14 +65,26 @@ impl Transition {
 pub(crate) struct Output {
     pub(crate) session: Value,
     pub(crate) transitions: Vec<Transition>,
-    /// When each of them arrived.
-    pub(crate) arrivals: Vec<Instant>,
+    /// When each of them arrived (`CLOCK_MONOTONIC`, ns).
+    pub(crate) arrivals_ns: Vec<u64>,
     pub(crate) end: Value,
     pub(crate) status: ExitStatus,
     pub(crate) stderr: String,
 }
 
 impl Output {
+    /// Whether a hook is in use.
+    pub(crate) fn is_attached(&self, hook: &str) -> bool {
+        let hooks = self.session.get("hooks").and_then(Value::as_array);
+        hooks.into_iter().flatten().any(|report| {
+            let is = |field: &str, value: &str| {
+                let text = report.get(field).and_then(Value::as_str);
+                text.is_some_and(|text| text == value)
+            };
+            is("name", hook) && is("status", "attached")
+        })
+    }
+
     /// Fails unless the run ended well and lost nothing.
     pub(crate) fn ensure_complete(&self) -> Result<()> {
         ensure!(
@@ -89,7 +102,7 @@ impl Output {
 /// A running tracer that writes JSON lines; killed when dropped.
 pub(crate) struct Tracer {
     child: Child,
-    lines: Receiver<(Instant, String)>,
+    lines: Receiver<(u64, String)>,
     stderr: Option<JoinHandle<String>>,
     session: Value,
 }
@@ -109,7 +122,7 @@ impl Tracer {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send((Instant::now(), line)).is_err() {
+                if sender.send((mono_ns(), line)).is_err() {
                     break;
                 }
             }
@@ -154,10 +167,10 @@ impl Tracer {
     /// Waits for it to end by itself.
     pub(crate) fn wait(mut self) -> Result<Output> {
         let mut transitions = Vec::new();
-        let mut arrivals = Vec::new();
+        let mut arrivals_ns = Vec::new();
         let mut end = Value::Null;
         loop {
-            let (arrival, line) = match self.lines.recv_timeout(PATIENCE) {
+            let (arrival_ns, line) = match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => bail!("tracer does not end"),
@@ -170,9 +183,10 @@ impl Tracer {
                     let transition = serde_json::from_value(value)
                         .with_context(|| format!("not as documented: {line}"))?;
                     transitions.push(transition);
-                    arrivals.push(arrival);
+                    arrivals_ns.push(arrival_ns);
                 }
                 Some("end") => end = value,
+                Some("clock" | "lost") => {}
                 _ => bail!("a line of unknown type: {line}"),
             }
         }
@@ -185,7 +199,7 @@ impl Tracer {
         Ok(Output {
             session: self.session.take(),
             transitions,
-            arrivals,
+            arrivals_ns,
             end,
             status,
             stderr,
@@ -203,6 +217,13 @@ impl Drop for Tracer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds.
+fn mono_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let ns = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
+    u64::try_from(ns).unwrap_or_default()
 }
 
 /// Reads a pipe to its end on a thread.

@@ -258,13 +258,13 @@ fn over_cable<'a>(
 
 /// Both ends are on their way before either arrives.
 fn simultaneous_close(stage: &Stage) -> Result<()> {
+    const LISTENER_ALONE: usize = 1;
     let other = stage.namespace()?;
     let (cable, _listener, client, server) = over_cable(stage, &other)?;
     cable.hold_both()?;
     drop(client);
     drop(server);
     stage::await_open_sockets(stage.home(), 0)?;
-    const LISTENER_ALONE: usize = 1;
     stage::await_open_sockets(&other, LISTENER_ALONE)?;
     cable.unhold_both()
 }

@@ -36,7 +36,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// The socket that the application has.
 const CLIENT_ABOVE: Expected = CLIENT_FIRST.mptcp();
-/// The socket that the application accepts; it has no SYN_RECEIVED of its own.
+/// The socket that the application accepts; it has no `SYN_RECEIVED` of its own.
 const SERVER_ABOVE: Expected = server("LISTEN ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED").mptcp();
 /// Nobody accepts a subflow.
 const SERVER_SUBFLOW: Expected = SERVER_SECOND.owned("listener:main");

@@ -223,7 +223,7 @@ fn close_pair(first: Socket, second: Socket) -> Result<()> {
 }
 
 /// TCP fast open: the SYN carries data, so the server can answer and close while it is still in
-/// SYN_RECEIVED.
+/// `SYN_RECEIVED`.
 fn fast_open(stage: &Stage) -> Result<()> {
     /// Client and server, no cookies, all listeners.
     const ALWAYS: &str = "1543";

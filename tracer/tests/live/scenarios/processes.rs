@@ -87,7 +87,7 @@ const SHARED: usize = 40;
 /// Accepted here, served and closed by a child that inherited it.
 fn accepted_then_inherited(stage: &Stage) -> Result<()> {
     let (_listener, mut client, server) = stage.pair()?;
-    let child = stage.actor("child", "answer", &[], OwnedFd::from(server))?;
+    let child = stage::actor("child", "answer", &[], OwnedFd::from(server))?;
     stage::ask(&mut client)?;
     drop(client);
     child.finish()
@@ -97,7 +97,7 @@ fn accepted_then_inherited(stage: &Stage) -> Result<()> {
 fn accepted_then_passed_on(stage: &Stage) -> Result<()> {
     let (_listener, mut client, server) = stage.pair()?;
     let (here, there) = UnixStream::pair()?;
-    let child = stage.actor("child", "answer-passed", &[], OwnedFd::from(there))?;
+    let child = stage::actor("child", "answer-passed", &[], OwnedFd::from(there))?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let passed = [server.as_fd()];
@@ -127,7 +127,7 @@ fn shared_listener(stage: &Stage) -> Result<()> {
     let listener = stage::listen(stage.place())?;
     for name in ["one", "two"] {
         let inherited = listener.as_fd().try_clone_to_owned()?;
-        let child = stage.actor(name, "accept", &[], inherited)?;
+        let child = stage::actor(name, "accept", &[], inherited)?;
         let mut client = stage::connect(stage.place())?;
         stage::ask(&mut client)?;
         drop(client);
@@ -141,7 +141,7 @@ fn shared_listener(stage: &Stage) -> Result<()> {
 fn listeners_share_a_port(stage: &Stage) -> Result<()> {
     let start = || -> Result<Actor> {
         let place = [stage.place().to_string()];
-        let mut worker = stage.actor("worker", "reuseport", &place, Stdio::piped())?;
+        let mut worker = stage::actor("worker", "reuseport", &place, Stdio::piped())?;
         worker.await_ready()?;
         Ok(worker)
     };
@@ -170,7 +170,7 @@ fn client_killed_with_unread_data(stage: &Stage) -> Result<()> {
 fn victim(stage: &Stage) -> Result<(TcpListener, Actor, std::net::TcpStream)> {
     let listener = stage::listen(stage.place())?;
     let place = [stage.place().to_string()];
-    let mut victim = stage.actor("victim", "connect", &place, Stdio::piped())?;
+    let mut victim = stage::actor("victim", "connect", &place, Stdio::piped())?;
     victim.await_ready()?;
     let server = stage::accept(&listener)?;
     Ok((listener, victim, server))
@@ -179,7 +179,7 @@ fn victim(stage: &Stage) -> Result<(TcpListener, Actor, std::net::TcpStream)> {
 fn server_killed(stage: &Stage) -> Result<()> {
     let listener = stage::listen(stage.place())?;
     let inherited = listener.as_fd().try_clone_to_owned()?;
-    let mut victim = stage.actor("victim", "accept-and-wait", &[], inherited)?;
+    let mut victim = stage::actor("victim", "accept-and-wait", &[], inherited)?;
     let client = stage::connect(stage.place())?;
     victim.await_ready()?;
     victim.kill()?;
