@@ -336,10 +336,7 @@ fn observe(cases: &[&Case]) -> Result<(Vec<Record>, Vec<Result<Output>>)> {
     let oracle = Oracle::start(&SCOPE.ports(), BUFFER_KIB)?;
     let tracers = cases
         .iter()
-        .map(|case| {
-            let arguments = (case.arguments)(&cast);
-            Tracer::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
-        })
+        .map(|case| Tracer::start(&(case.arguments)(&cast)))
         .collect::<Result<Vec<_>>>()?;
     alice.go()?;
     alice.await_ready()?;

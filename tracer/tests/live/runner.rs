@@ -22,21 +22,30 @@ use crate::tracer::{self, Tracer, Transition};
 struct Mode {
     /// Before the scenario's name in that of the test.
     prefix: &'static str,
-    arguments: &'static [&'static str],
+    arguments: fn() -> Vec<String>,
     /// Start of the name of the hook that must be in use.
     hook: &'static str,
 }
 
-const MODES: [Mode; 2] = [
+const MODES: [Mode; 3] = [
     Mode {
         prefix: "scenario::",
-        arguments: &[],
+        arguments: Vec::new,
         hook: "raw_tracepoint:inet_sock_set_state",
     },
     Mode {
         prefix: "classic_tracepoint::",
-        arguments: &["--hook", "classic"],
+        arguments: || vec!["--hook".to_owned(), "classic".to_owned()],
         hook: "tracepoint:sock:inet_sock_set_state",
+    },
+    // Leaves nothing of the scenarios out.
+    Mode {
+        prefix: "port_filter::",
+        arguments: || {
+            let ports = format!("{}-{}", ALL_PORTS.start, ALL_PORTS.end - 1);
+            vec!["--port".to_owned(), ports]
+        },
+        hook: "raw_tracepoint:inet_sock_set_state",
     },
 ];
 
@@ -118,7 +127,7 @@ type Plays = Vec<(Scope, &'static Scenario, Result<Play>)>;
 
 fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Transition>)> {
     let oracle = Oracle::start(&ALL_PORTS, BUFFER_KIB)?;
-    let tracer = Tracer::start(mode.arguments)?;
+    let tracer = Tracer::start(&(mode.arguments)())?;
     let plays = play_all(mode, wanted);
     let output = tracer.stop()?;
     let records = oracle.finish()?;

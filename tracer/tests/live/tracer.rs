@@ -1,5 +1,6 @@
 //! The `tracer` command as its users run it: a process, its lines, its end.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -109,7 +110,7 @@ pub(crate) struct Tracer {
 
 impl Tracer {
     /// Starts it and waits until all is attached.
-    pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
         let mut child = Command::new(binary())
             .args(["-o", "jsonl"])
             .args(arguments)
