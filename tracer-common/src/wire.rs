@@ -12,6 +12,17 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const KIND_STATE: u16 = 1;
 /// [`Header::kind`] of an [`AcceptRecord`].
 pub const KIND_ACCEPT: u16 = 2;
+/// [`Header::kind`] of an [`EvidenceRecord`]: `tcp:tcp_retransmit_skb`.
+pub const KIND_RETRANSMIT: u16 = 3;
+/// [`Header::kind`] of an [`EvidenceRecord`]: `tcp:tcp_receive_reset`.
+pub const KIND_RESET_RECEIVED: u16 = 4;
+/// [`Header::kind`] of an [`EvidenceRecord`]: `tcp:tcp_send_reset`; the detail is the kernel's reason.
+pub const KIND_RESET_SENT: u16 = 5;
+/// [`Header::kind`] of an [`EvidenceRecord`]: `sock:inet_sk_error_report`; the details are `sk_err` and
+/// `sk_err_soft`.
+pub const KIND_SOCKET_ERROR: u16 = 6;
+/// [`Header::kind`] of a [`SynAckRecord`]: `tcp:tcp_retransmit_synack`.
+pub const KIND_SYNACK_RETRANSMIT: u16 = 7;
 
 /// [`Header::flags`]: a [`Task`] follows the state record.
 pub const FLAG_TASK: u16 = 1;
@@ -22,6 +33,10 @@ pub const FLAG_TWIN: u16 = 1 << 1;
 pub const FLAG_BOUND_PORT: u16 = 1 << 2;
 /// [`Header::flags`]: [`StateRecord::netns`] was read from the socket.
 pub const FLAG_NETNS: u16 = 1 << 3;
+/// [`Header::flags`]: [`Counts`] follow the state record, after the task if there is one.
+pub const FLAG_COUNTS: u16 = 1 << 4;
+/// [`Header::flags`]: [`EvidenceRecord::detail`] was given by the kernel.
+pub const FLAG_DETAIL: u16 = 1 << 5;
 
 /// [`Task::flags`]: [`TASK_KERNEL_THREAD`] was read, so its absence means a user process.
 pub const TASK_KIND_KNOWN: u32 = 1;
@@ -96,11 +111,69 @@ pub struct AcceptRecord {
     pub task: Task,
 }
 
+/// What the socket has counted, read when it is established and when it is closed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Counts {
+    /// `tcp_sock.bytes_sent`: payload sent, retransmissions included.
+    pub bytes_sent: u64,
+    /// `tcp_sock.bytes_acked`: payload that the peer has acknowledged, and 1 each for SYN and FIN.
+    pub bytes_acked: u64,
+    /// `tcp_sock.bytes_received`: payload received in order, and 1 for a FIN.
+    pub bytes_received: u64,
+    /// `tcp_sock.srtt_us`: eight times the smoothed round trip time in microseconds; 0 unmeasured.
+    pub srtt_us_times_8: u32,
+    /// `tcp_sock.total_retrans`: segments retransmitted, SYNs and a server's SYN-ACKs included.
+    pub total_retransmits: u32,
+    /// `sock.sk_err`: error number to be reported to the application, 0 for none.
+    pub error: u32,
+    /// `sock.sk_err_soft`: error number that did not end the connection (ICMP), 0 for none.
+    pub soft_error: u32,
+}
+
+/// Something that happened to a socket beside its state changes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct EvidenceRecord {
+    /// Kind, flags, time and socket.
+    pub header: Header,
+    /// See the kind; meaningful with [`FLAG_DETAIL`].
+    pub detail: u32,
+    /// See the kind; meaningful with [`FLAG_DETAIL`].
+    pub detail2: u32,
+}
+
+/// A SYN-ACK was sent again. The half-open connection has no socket yet: `header.sk` is the
+/// listener's, and the connection is known by its addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct SynAckRecord {
+    /// Kind, flags, time and the listener's socket.
+    pub header: Header,
+    /// Inode number of the network namespace; meaningful with [`FLAG_NETNS`].
+    pub netns: u32,
+    /// Address family (`AF_*`).
+    pub family: u16,
+    /// Local port, host order.
+    pub local_port: u16,
+    /// Remote port, host order.
+    pub remote_port: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+    /// Local address: IPv6, or v4-mapped for `AF_INET`.
+    pub local_addr: [u8; 16],
+    /// Remote address: IPv6, or v4-mapped for `AF_INET`.
+    pub remote_addr: [u8; 16],
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
     assert!(size_of::<StateRecord>() == 80 && align_of::<StateRecord>() == 8);
     assert!(size_of::<Task>() == 24);
     assert!(size_of::<AcceptRecord>() == 48);
+    assert!(size_of::<Counts>() == 40);
+    assert!(size_of::<EvidenceRecord>() == 32);
+    assert!(size_of::<SynAckRecord>() == 72);
     assert!(offset_of!(StateRecord, old_state) == 24);
     assert!(offset_of!(StateRecord, local_addr) == 48);
 };

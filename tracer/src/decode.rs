@@ -7,7 +7,10 @@ use tracer_common::select::{Facts, local_port_known, runs_in_caller};
 use tracer_common::wire;
 use zerocopy::FromBytes;
 
-use crate::event::{AcceptEvent, Comm, Endpoint, Event, Family, Protocol, StateEvent, Task};
+use crate::event::{
+    AcceptEvent, Comm, Counts, Endpoint, Event, Evidence, EvidenceEvent, Family, Protocol,
+    StateEvent, Task,
+};
 use crate::state::State;
 
 /// Why a record is not an event.
@@ -39,12 +42,24 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     match kind {
         wire::KIND_STATE => {
             let (record, rest) = take::<wire::StateRecord>(bytes).ok_or(cut.clone())?;
-            let task = if record.header.flags & wire::FLAG_TASK == 0 {
-                None
-            } else {
-                Some(take::<wire::Task>(rest).ok_or(cut)?.0)
-            };
-            Ok(Event::State(state_event(&record, task.as_ref())))
+            let (task, rest) = trailer::<wire::Task>(&record, wire::FLAG_TASK, rest, &cut)?;
+            let (counts, _) = trailer::<wire::Counts>(&record, wire::FLAG_COUNTS, rest, &cut)?;
+            Ok(Event::State(state_event(
+                &record,
+                task.as_ref(),
+                counts.as_ref(),
+            )))
+        }
+        wire::KIND_SYNACK_RETRANSMIT => {
+            let (record, _) = take::<wire::SynAckRecord>(bytes).ok_or(cut)?;
+            Ok(evidence_event(&record.header, synack(&record)))
+        }
+        wire::KIND_RETRANSMIT
+        | wire::KIND_RESET_RECEIVED
+        | wire::KIND_RESET_SENT
+        | wire::KIND_SOCKET_ERROR => {
+            let (record, _) = take::<wire::EvidenceRecord>(bytes).ok_or(cut)?;
+            Ok(evidence_event(&record.header, evidence(&record)))
         }
         wire::KIND_ACCEPT => {
             let (record, _) = take::<wire::AcceptRecord>(bytes).ok_or(cut)?;
@@ -58,11 +73,73 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     }
 }
 
+/// What follows a state record if a flag says so, and what follows that.
+fn trailer<'a, T: FromBytes>(
+    record: &wire::StateRecord,
+    flag: u16,
+    rest: &'a [u8],
+    cut: &DecodeError,
+) -> Result<(Option<T>, &'a [u8]), DecodeError> {
+    if record.header.flags & flag == 0 {
+        return Ok((None, rest));
+    }
+    let (value, rest) = take::<T>(rest).ok_or_else(|| cut.clone())?;
+    Ok((Some(value), rest))
+}
+
 fn take<T: FromBytes>(bytes: &[u8]) -> Option<(T, &[u8])> {
     T::read_from_prefix(bytes).ok()
 }
 
-fn state_event(record: &wire::StateRecord, current: Option<&wire::Task>) -> StateEvent {
+fn evidence_event(header: &wire::Header, what: Evidence) -> Event {
+    Event::Evidence(EvidenceEvent {
+        mono_ns: header.mono_ns,
+        sk: header.sk,
+        what,
+    })
+}
+
+fn evidence(record: &wire::EvidenceRecord) -> Evidence {
+    let given = record.header.flags & wire::FLAG_DETAIL != 0;
+    match record.header.kind {
+        wire::KIND_RETRANSMIT => Evidence::Retransmit,
+        wire::KIND_RESET_RECEIVED => Evidence::ResetReceived,
+        wire::KIND_RESET_SENT => Evidence::ResetSent {
+            reason: given.then_some(record.detail),
+        },
+        _ => Evidence::SocketError {
+            error: record.detail,
+            soft_error: record.detail2,
+        },
+    }
+}
+
+fn synack(record: &wire::SynAckRecord) -> Evidence {
+    let family = Family::from_number(record.family);
+    Evidence::SynAckRetransmit {
+        netns: (record.header.flags & wire::FLAG_NETNS != 0).then_some(record.netns),
+        local: endpoint(family, record.local_addr, record.local_port),
+        remote: endpoint(family, record.remote_addr, record.remote_port),
+    }
+}
+
+fn counts(record: &wire::Counts) -> Counts {
+    Counts {
+        bytes_sent: record.bytes_sent,
+        bytes_acked: record.bytes_acked,
+        bytes_received: record.bytes_received,
+        rtt_us: (record.srtt_us_times_8 != 0).then_some(record.srtt_us_times_8 >> 3),
+        retransmits: record.total_retransmits,
+        error: record.error,
+        soft_error: record.soft_error,
+    }
+}
+
+fn state_event(
+    record: &wire::StateRecord,
+    current: Option<&wire::Task>,
+    counted: Option<&wire::Counts>,
+) -> StateEvent {
     let flags = record.header.flags;
     let family = Family::from_number(record.family);
     let facts = Facts {
@@ -87,6 +164,7 @@ fn state_event(record: &wire::StateRecord, current: Option<&wire::Task>) -> Stat
         task: current
             .filter(|_| runs_in_caller(record.old_state, record.new_state))
             .map(task),
+        counts: counted.map(counts),
         from_twin: flags & wire::FLAG_TWIN != 0,
     }
 }
@@ -149,7 +227,7 @@ mod tests {
     fn state(bytes: &[u8]) -> StateEvent {
         match decode(bytes).unwrap() {
             Event::State(event) => event,
-            Event::Accept(_) => panic!("not a state record"),
+            Event::Accept(_) | Event::Evidence(_) => panic!("not a state record"),
         }
     }
 
@@ -233,7 +311,7 @@ mod tests {
         }
 
         #[test]
-        fn any_state_record_decodes(tail in proptest::collection::vec(any::<u8>(), 102)) {
+        fn any_state_record_decodes(tail in proptest::collection::vec(any::<u8>(), 142)) {
             let mut bytes = wire::KIND_STATE.as_bytes().to_vec();
             bytes.extend(tail);
             prop_assert!(decode(&bytes).is_ok());

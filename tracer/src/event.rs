@@ -12,6 +12,8 @@ pub enum Event {
     State(StateEvent),
     /// A process accepted a socket.
     Accept(AcceptEvent),
+    /// Something else happened to a socket, which tells why its state changes.
+    Evidence(EvidenceEvent),
 }
 
 /// One run of `sock:inet_sock_set_state`.
@@ -42,6 +44,9 @@ pub struct StateEvent {
     /// The calling process, only where this transition can happen in no other context than that of a
     /// system call on this very socket. Never the task a softirq happened to interrupt.
     pub task: Option<Task>,
+    /// What the socket has counted, on the way to ESTABLISHED and to CLOSED, where the kernel's layout is
+    /// known.
+    pub counts: Option<Counts>,
     /// Recorded by the twin program: the kernel had refused to re-enter the first. May repeat the
     /// socket's last transition.
     pub from_twin: bool,
@@ -56,6 +61,68 @@ pub struct AcceptEvent {
     pub sk: u64,
     /// The accepting process.
     pub task: Task,
+}
+
+/// Something that happened to a socket beside its state changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvidenceEvent {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub mono_ns: u64,
+    /// Kernel address of the socket; of the listener for [`Evidence::SynAckRetransmit`].
+    pub sk: u64,
+    /// What happened.
+    pub what: Evidence,
+}
+
+/// What an [`EvidenceEvent`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A segment was sent again (`tcp:tcp_retransmit_skb`): a SYN while the socket is in `SYN_SENT`.
+    Retransmit,
+    /// The peer's reset arrived (`tcp:tcp_receive_reset`). The state change follows.
+    ResetReceived,
+    /// A reset was sent (`tcp:tcp_send_reset`). Comes before or just after the state change.
+    ResetSent {
+        /// The kernel's reason by its number, which means something else on another kernel; `None`
+        /// before Linux 6.10.
+        reason: Option<u32>,
+    },
+    /// The application was told of an error (`sock:inet_sk_error_report`). Comes after the state change,
+    /// or before it.
+    SocketError {
+        /// `errno`, 0 for none.
+        error: u32,
+        /// `errno` of an ICMP message that did not end the connection, 0 for none.
+        soft_error: u32,
+    },
+    /// The SYN-ACK of a half-open connection was sent again (`tcp:tcp_retransmit_synack`).
+    SynAckRetransmit {
+        /// Inode number of the network namespace.
+        netns: Option<u32>,
+        /// This side.
+        local: Endpoint,
+        /// The other side.
+        remote: Endpoint,
+    },
+}
+
+/// What a socket has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Payload bytes sent, retransmissions included (`tcp_sock.bytes_sent`).
+    pub bytes_sent: u64,
+    /// Bytes acknowledged by the peer, 1 each for SYN and FIN included (`tcp_sock.bytes_acked`).
+    pub bytes_acked: u64,
+    /// Payload bytes received in order, 1 for a FIN included (`tcp_sock.bytes_received`).
+    pub bytes_received: u64,
+    /// Smoothed round trip time in microseconds; `None` while none was measured.
+    pub rtt_us: Option<u32>,
+    /// Segments sent again, SYNs and a server's SYN-ACKs included (`tcp_sock.total_retrans`).
+    pub retransmits: u32,
+    /// `errno` for the application, 0 for none (`sk_err`).
+    pub error: u32,
+    /// `errno` that did not end the connection, 0 for none (`sk_err_soft`).
+    pub soft_error: u32,
 }
 
 /// An address and a port (host order).

@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod decode;
+pub mod diagnose;
 pub mod event;
 pub mod filter;
 pub mod flow;

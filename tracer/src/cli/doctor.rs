@@ -179,12 +179,7 @@ impl Doctor {
     fn tracefs(&mut self, found: &Result<String, String>) {
         match found {
             Ok(detail) => self.add("tracefs", Status::Ok, detail, None),
-            Err(reason) => self.add(
-                "tracefs",
-                Status::Degraded,
-                reason,
-                Some("mount -t tracefs tracefs /sys/kernel/tracing".to_owned()),
-            ),
+            Err(reason) => self.add("tracefs", Status::Degraded, reason, None),
         }
     }
 

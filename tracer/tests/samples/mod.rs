@@ -141,6 +141,7 @@ pub(crate) fn step_as(
             to,
             local_port_known: conn.local.port != 0,
             task: None,
+            counts: None,
             from_twin: false,
         },
         in_state_ns: last.since_ns.map(|since_ns| mono_ns - since_ns),

@@ -194,6 +194,7 @@ fn states_of_other_kernels_pass_through() {
         to: State::Unknown(99),
         local_port_known: false,
         task: None,
+        counts: None,
         from_twin: false,
     };
     story.tracker.handle(&Event::State(event), &mut story.log);
