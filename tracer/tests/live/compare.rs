@@ -230,6 +230,10 @@ fn life_is_consistent(life: &Life<Transition>) -> Result<()> {
         );
         if let Some(before) = before {
             ensure!(
+                before.local_port_known == (before.local.port == line.local.port),
+                "the port is not known, or known wrongly: {before:?}, then {line:?}"
+            );
+            ensure!(
                 line.conn == before.conn,
                 "one connection to the kernel, two to tracer: {before:?} and {line:?}"
             );

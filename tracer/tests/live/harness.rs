@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::scenarios::Impossible;
+
 /// Whether a test could be run.
 pub(crate) enum Verdict {
     Passed,
@@ -135,8 +137,14 @@ pub(crate) fn run(
             tally.add(&mut out, &name, result)?;
         }
     }
-    for (name, failure) in &tally.failures {
-        writeln!(out, "\n---- {name} ----\n{failure}")?;
+    for same in tally.failures.chunk_by(|(_, one), (_, other)| one == other) {
+        writeln!(out)?;
+        for (name, _) in same {
+            writeln!(out, "---- {name} ----")?;
+        }
+        if let Some((_, failure)) = same.first() {
+            writeln!(out, "{failure}")?;
+        }
     }
     let word = if tally.failures.is_empty() {
         "ok"
@@ -164,6 +172,13 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, out: &mut impl Write, name: &str, result: Result<Verdict>) -> Result<()> {
+        let result = match result {
+            Err(error) => match error.downcast::<Impossible>() {
+                Ok(Impossible(why)) => Ok(Verdict::Skipped(why)),
+                Err(error) => Err(error),
+            },
+            other => other,
+        };
         match result {
             Ok(Verdict::Passed) => {
                 self.passed += 1;

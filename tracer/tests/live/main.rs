@@ -1,7 +1,18 @@
 //! Live tests: tracer's output against the kernel's own record, event by event.
 //!
 //! They need root. As a plain user they are skipped and say so; with `CI` set in the environment a
-//! test that cannot be run fails.
+//! test that cannot be run fails. `cargo test --test live -- --list` names them, and any part of a name
+//! after the `--` selects tests.
+//!
+//! - [`oracle`]: the kernel's own record, by ftrace
+//! - [`tracer`]: the command, run as its users run it
+//! - [`compare`], [`lives`]: the one against the other
+//! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
+//!   are what they are made of, [`netns`] builds the networks
+//! - [`runner`], [`filters`], [`server`], [`cli`]: the tests
+//!
+//! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
+//! `tracer` than the one built along with the tests.
 
 mod cli;
 mod compare;
@@ -16,6 +27,7 @@ mod scenarios;
 mod scope;
 mod server;
 mod stage;
+mod tools;
 mod tracer;
 
 use std::env;

@@ -109,21 +109,18 @@ fn run(mode: &Mode, wanted: &[String]) -> Results {
     plays
         .into_iter()
         .map(|(scope, scenario, play)| {
-            let verdict = play.and_then(|play| match play {
-                Play::Done(facts) => judge(
-                    scenario,
-                    &facts,
-                    &lives::part_of(scope, &records)?,
-                    &lives::part_of(scope, &lines)?,
-                ),
-                Play::Impossible(why) => Ok(Verdict::Skipped(why)),
+            let verdict = play.and_then(|facts| {
+                let records = lives::part_of(scope, &records)?;
+                let lines = lives::part_of(scope, &lines)?;
+                judge(scenario, &facts, &records, &lines)?;
+                Ok(Verdict::Passed)
             });
             (mode.test_of(scenario), verdict)
         })
         .collect()
 }
 
-type Plays = Vec<(Scope, &'static Scenario, Result<Play>)>;
+type Plays = Vec<(Scope, &'static Scenario, Result<Facts>)>;
 
 fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Transition>)> {
     let oracle = Oracle::start(&ALL_PORTS, BUFFER_KIB)?;
@@ -146,11 +143,6 @@ fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Tr
 struct Facts {
     actors: BTreeMap<u32, String>,
     namespaces: BTreeSet<u32>,
-}
-
-enum Play {
-    Done(Facts),
-    Impossible(String),
 }
 
 fn play_all(mode: &Mode, wanted: &[String]) -> Plays {
@@ -183,7 +175,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Plays a scenario in a process of its own.
-fn play_apart(scenario: &Scenario) -> Result<Play> {
+fn play_apart(scenario: &Scenario) -> Result<Facts> {
     let mut child = Command::new("/proc/self/exe")
         .args(["--scenario", scenario.name])
         .stdin(Stdio::null())
@@ -218,7 +210,7 @@ fn play_apart(scenario: &Scenario) -> Result<Play> {
             }
             ["impossible", ..] if status.code() == Some(IMPOSSIBLE.into()) => {
                 let why = line.trim_start_matches("impossible ");
-                return Ok(Play::Impossible(why.to_owned()));
+                return Err(Impossible(why.to_owned()).into());
             }
             _ => bail!("the scenario said: {line}"),
         }
@@ -227,7 +219,7 @@ fn play_apart(scenario: &Scenario) -> Result<Play> {
         status.success(),
         "the scenario could not be played: {status}\n{complaint}"
     );
-    Ok(Play::Done(facts))
+    Ok(facts)
 }
 
 /// Holds a scenario's expectations against the kernel's record, and tracer's lines against both.
@@ -236,7 +228,7 @@ fn judge(
     facts: &Facts,
     records: &[Record],
     lines: &[Transition],
-) -> Result<Verdict> {
+) -> Result<()> {
     let seen = described(records, describe_record)?;
     ensure_expected(
         "in the kernel's own record",
@@ -262,8 +254,7 @@ fn judge(
             .iter()
             .map(|expected| (expected, expected.owner)),
         seen,
-    )?;
-    Ok(Verdict::Passed)
+    )
 }
 
 fn described<T: Step + Clone>(

@@ -25,13 +25,13 @@ pub(crate) struct Scenario {
     pub(crate) sockets: &'static [Expected],
 }
 
-/// What a scenario needs is not here.
+/// What a scenario or test needs is not here.
 #[derive(Debug)]
-pub(crate) struct Impossible(pub(crate) &'static str);
+pub(crate) struct Impossible(pub(crate) String);
 
 impl fmt::Display for Impossible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::lives::{self, Life};
 use crate::netns::Namespace;
 use crate::oracle::Oracle;
 use crate::scope::Scope;
+use crate::tools;
 use crate::tracer::{Tracer, Transition};
 
 pub(crate) const NAME: &str = "server::nginx_under_wrk_and_curl";
@@ -31,9 +32,7 @@ const CURLS: usize = 20;
 
 pub(crate) fn run() -> Result<Verdict> {
     for tool in ["nginx", "wrk", "curl"] {
-        if !is_installed(tool) {
-            return Ok(Verdict::Skipped(format!("{tool} is not installed")));
-        }
+        tools::find(tool)?;
     }
     let namespace = Namespace::new()?;
     let oracle = Oracle::start(&SCOPE.ports(), BUFFER_KIB)?;
@@ -91,14 +90,6 @@ fn owner_is_right(
     Ok(())
 }
 
-/// Whether a command is to be had.
-pub(crate) fn is_installed(command: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin")])
-        .any(|directory| directory.join(command).is_file())
-}
-
 fn place() -> SocketAddr {
     (SCOPE.loopback(1), SCOPE.port(0)).into()
 }
@@ -127,7 +118,7 @@ impl Nginx {
         fs::write(directory.join("page"), "x".repeat(3000))?;
         let master = spawn_in(
             namespace,
-            Command::new("nginx")
+            Command::new(tools::find("nginx")?)
                 .arg("-e")
                 .arg(directory.join("error.log"))
                 .arg("-c")
@@ -223,7 +214,7 @@ fn drive(namespace: &Namespace) -> Result<BTreeMap<u32, String>> {
     ] {
         let child = spawn_in(
             namespace,
-            Command::new("wrk")
+            Command::new(tools::find("wrk")?)
                 .args(["-t", "2"])
                 .args(arguments)
                 .arg("-s")
@@ -247,7 +238,7 @@ fn ask_by_curl(namespace: &Namespace) -> Result<BTreeMap<u32, String>> {
     for _ in 0..CURLS {
         let child = spawn_in(
             namespace,
-            Command::new("curl")
+            Command::new(tools::find("curl")?)
                 .args(["--silent", "--fail", &url])
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped()),

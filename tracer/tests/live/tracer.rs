@@ -33,6 +33,7 @@ pub(crate) struct Transition {
     pub(crate) protocol: String,
     pub(crate) role: String,
     pub(crate) local: Endpoint,
+    pub(crate) local_port_known: bool,
     pub(crate) remote: Endpoint,
     pub(crate) from: String,
     pub(crate) to: String,

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::port;
 use crate::harness::Verdict;
-use crate::server::is_installed;
+use crate::tools;
 use crate::tracer::{self, Tracer};
 
 /// Exit codes, as `--help` documents them.
@@ -58,7 +58,9 @@ pub(super) fn closed_standard_streams() -> Result<Verdict> {
             tracer::binary(),
             port()
         );
-        let output = Command::new("sh").args(["-c", &script]).output()?;
+        let output = Command::new(tools::find("sh")?)
+            .args(["-c", &script])
+            .output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.code() == Some(code) && !stderr.contains("panicked"),
@@ -97,9 +99,6 @@ pub(super) fn not_root() -> Result<Verdict> {
 
 /// Even SIGKILL leaves no program of it in the kernel.
 pub(super) fn killed_leaves_nothing() -> Result<Verdict> {
-    if !is_installed("bpftool") {
-        return Ok(Verdict::Skipped("bpftool is not installed".to_owned()));
-    }
     let before = programs()?;
     let tracer = Tracer::start(&["--port", &port()])?;
     let during = programs()?;
@@ -121,7 +120,7 @@ pub(super) fn killed_leaves_nothing() -> Result<Verdict> {
 
 /// Ids of the BPF programs in the kernel.
 fn programs() -> Result<BTreeSet<u64>> {
-    let output = Command::new("bpftool")
+    let output = Command::new(tools::find("bpftool")?)
         .args(["--json", "prog", "show"])
         .output()?;
     ensure!(output.status.success(), "bpftool failed: {output:?}");

@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket};
 
-use super::{Impossible, NEVER_CONNECTED, Scenario};
+use super::{NEVER_CONNECTED, Scenario};
 use crate::netns::rtnl::Hop;
 use crate::netns::{Cable, Side};
 use crate::stage::{self, Stage};
+use crate::tools;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -119,16 +120,10 @@ fn syn_dropped_by_firewall(stage: &Stage) -> Result<()> {
 }
 
 fn nft(rules: &str) -> Result<()> {
-    let child = Command::new("nft")
+    let mut child = Command::new(tools::find("nft")?)
         .args(["-f", "-"])
         .stdin(Stdio::piped())
-        .spawn();
-    let mut child = match child {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(Impossible("nft is not installed").into());
-        }
-        other => other?,
-    };
+        .spawn()?;
     let mut stdin = child.stdin.take().context("no pipe")?;
     stdin.write_all(rules.as_bytes())?;
     drop(stdin);

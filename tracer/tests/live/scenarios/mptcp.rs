@@ -49,7 +49,7 @@ fn socket() -> Result<Socket> {
                 .iter()
                 .any(|lacking| error.raw_os_error() == Some(lacking.raw_os_error())) =>
         {
-            Err(Impossible("this kernel has no MPTCP").into())
+            Err(Impossible("this kernel has no MPTCP".to_owned()).into())
         }
         Err(error) => Err(error.into()),
     }
