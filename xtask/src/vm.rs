@@ -12,6 +12,7 @@ mod process;
 mod protocol;
 mod qemu;
 pub(crate) mod storm;
+mod table;
 mod verdict;
 
 use std::fs;
@@ -25,13 +26,26 @@ use clap::Args;
 use archive::{Archive, Kernel};
 use build::Programs;
 use protocol::{Plan, Task};
-use verdict::{DOCTOR, DOCTOR_JSON, Findings, STORMS, VERSION};
+use table::Row;
+use verdict::{DOCTOR, DOCTOR_JSON, Findings, LIVE, STORMS, VERSION};
 
 /// What is tested when nothing is named: long-term kernels since the first that tracer supports, and the
 /// newest.
 const SERIES: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 
+const TABLE: &str = "docs/kernels.md";
+
+/// What the live tests take from the kernel as modules, and from this machine.
+const LIVE_MODULES: [&str; 5] = ["veth", "sch_tbf", "nf_tables", "nft_ct", "nft_reject_inet"];
+const LIVE_PROGRAMS: [&str; 1] = ["nft"];
+/// How long they may take together.
+const LIVE_SECONDS: u64 = 900;
+
 #[derive(Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct VmArgs {
     /// Series of kernels, such as 6.12; may be repeated [default: 5.10 6.1 6.12 6.18 7.3]
     #[arg(long, value_name = "SERIES")]
@@ -48,6 +62,12 @@ pub(crate) struct VmArgs {
     /// Seconds that a command in the guest may take
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     limit: u64,
+    /// Play the live tests as well; takes minutes for each kernel
+    #[arg(long)]
+    live: bool,
+    /// Write what was found into docs/kernels.md
+    #[arg(long, conflicts_with = "command")]
+    write_table: bool,
     /// Run this in the guest instead of the tests; a path of this machine is copied there
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -69,7 +89,8 @@ pub(crate) fn run(arguments: &VmArgs, root: &Path) -> Result<()> {
         }
         return Ok(());
     }
-    let programs = build::programs(root, &cache)?;
+    let programs = build::programs(root, &cache, arguments.live)?;
+    let mut rows = Vec::new();
     let mut failed = 0;
     let series = if arguments.kernel.is_empty() {
         SERIES.map(ToOwned::to_owned).to_vec()
@@ -77,14 +98,23 @@ pub(crate) fn run(arguments: &VmArgs, root: &Path) -> Result<()> {
         arguments.kernel.clone()
     };
     for series in &series {
-        let good = archive
-            .kernel(series, arguments.update)
-            .and_then(|kernel| examine(arguments, &kernel, &programs, &cache))
-            .unwrap_or_else(|error| {
-                println!("{series}: FAILED\n  {error:#}");
-                false
-            });
+        let examined = archive.kernel(series, arguments.update).and_then(|kernel| {
+            let (good, findings) = examine(arguments, &kernel, &programs, &cache)?;
+            rows.extend(findings.map(|findings| Row {
+                series: series.clone(),
+                release: kernel.release,
+                findings,
+            }));
+            Ok(good)
+        });
+        let good = examined.unwrap_or_else(|error| {
+            println!("{series}: FAILED\n  {error:#}");
+            false
+        });
         failed += usize::from(!good);
+    }
+    if arguments.write_table {
+        fs::write(root.join(TABLE), table::to_markdown(&rows)?)?;
     }
     if failed > 0 {
         bail!("{failed} of {} kernels failed", series.len());
@@ -92,9 +122,17 @@ pub(crate) fn run(arguments: &VmArgs, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Boots one kernel; whether all went well.
-fn examine(arguments: &VmArgs, kernel: &Kernel, programs: &Programs, cache: &Path) -> Result<bool> {
-    let wanted: Vec<&str> = arguments.module.iter().map(String::as_str).collect();
+/// Boots one kernel; whether all went well, and what was found if the tests were run.
+fn examine(
+    arguments: &VmArgs,
+    kernel: &Kernel,
+    programs: &Programs,
+    cache: &Path,
+) -> Result<(bool, Option<Findings>)> {
+    let mut wanted: Vec<&str> = arguments.module.iter().map(String::as_str).collect();
+    if programs.live.is_some() {
+        wanted.extend(LIVE_MODULES);
+    }
     let mut image = initramfs::Archive::default();
     for folder in ["bin", "dev", "modules", "proc", "sys", "tmp"] {
         image.folder(folder)?;
@@ -107,8 +145,14 @@ fn examine(arguments: &VmArgs, kernel: &Kernel, programs: &Programs, cache: &Pat
     }
     image.file("init", &programs.init)?;
     image.file("bin/tracer", &programs.tracer)?;
+    if let Some(live) = &programs.live {
+        image.file("bin/live", live)?;
+        for program in LIVE_PROGRAMS {
+            build::copy_from_host(program, &mut image)?;
+        }
+    }
     plan.commands = if arguments.command.is_empty() {
-        tests(arguments.limit)
+        tests(arguments)
     } else {
         vec![given(arguments, &mut image)?]
     };
@@ -142,14 +186,14 @@ fn examine(arguments: &VmArgs, kernel: &Kernel, programs: &Programs, cache: &Pat
             .map(|outcome| &outcome.status)
             .collect();
         println!("{}: {:?}, status {statuses:?}", kernel.release, boot.end);
-        return Ok(boot.end == qemu::End::Done(0));
+        return Ok((boot.end == qemu::End::Done(0), None));
     }
     let findings = Findings::of(&boot);
     print(kernel, boot.took, &findings, &folder);
-    Ok(findings.failures.is_empty())
+    Ok((findings.failures.is_empty(), Some(findings)))
 }
 
-fn tests(limit_seconds: u64) -> Vec<Task> {
+fn tests(arguments: &VmArgs) -> Vec<Task> {
     let tracer: [(&str, &[&str]); 3] = [
         (VERSION, &["tracer", "--version"]),
         (DOCTOR, &["tracer", "doctor"]),
@@ -160,9 +204,14 @@ fn tests(limit_seconds: u64) -> Vec<Task> {
         .into_iter()
         .map(|(name, words)| (name, words.to_vec()))
         .chain(storms)
+        .chain(arguments.live.then(|| (LIVE, vec!["live"])))
         .map(|(name, words)| Task {
             name: name.to_owned(),
-            limit_seconds,
+            limit_seconds: if name == LIVE {
+                LIVE_SECONDS
+            } else {
+                arguments.limit
+            },
             words: words.into_iter().map(ToOwned::to_owned).collect(),
         })
         .collect()
@@ -204,6 +253,14 @@ fn print(kernel: &Kernel, took: Duration, findings: &Findings, folder: &Path) {
             } else {
                 ""
             }
+        );
+    }
+    for (kind, group) in &findings.live {
+        println!(
+            "  live tests, {kind}: {} passed, {} failed, {} could not be run",
+            group.passed,
+            group.failed.len(),
+            group.skipped.len()
         );
     }
     for check in findings.degraded() {

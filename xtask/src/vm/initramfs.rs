@@ -2,7 +2,7 @@
 //! (`Documentation/driver-api/early-userspace/buffer-format.rst`), not compressed: an emulated processor
 //! would take longer to unpack it than to read it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +19,7 @@ const PROGRAM: u32 = 0o100_755;
 pub(super) struct Archive {
     bytes: Vec<u8>,
     entries: u32,
+    names: HashSet<String>,
 }
 
 impl Archive {
@@ -30,6 +31,21 @@ impl Archive {
         self.entry(name, PROGRAM, content)
     }
 
+    /// A file, after those folders on the way to it that are not there yet. A second one of the same name
+    /// is left out.
+    pub(super) fn file_with_folders(&mut self, name: &str, content: &[u8]) -> Result<()> {
+        for (end, _) in name.match_indices('/') {
+            let (folder, _) = name.split_at(end);
+            if !self.names.contains(folder) {
+                self.folder(folder)?;
+            }
+        }
+        if self.names.contains(name) {
+            return Ok(());
+        }
+        self.file(name, content)
+    }
+
     pub(super) fn finish(mut self) -> Result<Vec<u8>> {
         self.entry("TRAILER!!!", 0, &[])?;
         Ok(self.bytes)
@@ -37,6 +53,7 @@ impl Archive {
 
     fn entry(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
         self.entries += 1;
+        self.names.insert(name.to_owned());
         let size = u32::try_from(content.len()).context("a file of more than 4 GiB")?;
         let name_size = u32::try_from(name.len() + 1)?;
         self.bytes.extend_from_slice(b"070701");

@@ -1,5 +1,7 @@
 //! What a boot shows: whether tracer does on that kernel what it says.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
@@ -11,6 +13,7 @@ use super::storm::Storm;
 pub(super) const VERSION: &str = "version";
 pub(super) const DOCTOR: &str = "doctor";
 pub(super) const DOCTOR_JSON: &str = "doctor-json";
+pub(super) const LIVE: &str = "live";
 pub(super) const STORMS: [(&str, &str); 2] = [("storm-raw", "raw"), ("storm-classic", "classic")];
 
 /// What `tracer doctor --json` says.
@@ -28,12 +31,25 @@ pub(super) struct Check {
     pub(super) detail: String,
 }
 
+/// What the live tests said, by the first part of their names.
+pub(super) type Live = BTreeMap<String, Group>;
+
+/// Live tests of one kind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) passed: usize,
+    /// Names of tests, each with why it could not be run.
+    pub(super) skipped: Vec<(String, String)>,
+    pub(super) failed: Vec<String>,
+}
+
 /// All that a test run showed.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) doctor: Option<Doctor>,
     /// For each of [`STORMS`] that came to its end.
     pub(super) storms: Vec<(&'static str, Storm)>,
+    pub(super) live: Live,
     /// What is wrong; empty if nothing is.
     pub(super) failures: Vec<String>,
 }
@@ -48,7 +64,9 @@ impl Findings {
             End::Silent => findings.fail("the machine ended without a word"),
         }
         for outcome in &boot.outcomes {
-            if !outcome.succeeded() {
+            if outcome.name == LIVE {
+                findings.judge_live(outcome);
+            } else if !outcome.succeeded() {
                 let said = String::from_utf8_lossy(&outcome.stderr);
                 let said = said.trim();
                 findings.fail(format!(
@@ -90,15 +108,60 @@ impl Findings {
         }
     }
 
+    fn judge_live(&mut self, outcome: &Outcome) {
+        self.live = live(&String::from_utf8_lossy(&outcome.stdout));
+        let failed: Vec<String> = self
+            .live
+            .values()
+            .flat_map(|group| group.failed.clone())
+            .collect();
+        for name in &failed {
+            self.fail(format!("live test {name}"));
+        }
+        if !outcome.succeeded() && failed.is_empty() {
+            let said = String::from_utf8_lossy(&outcome.stderr);
+            self.fail(format!(
+                "live tests: status {} {}",
+                outcome.status,
+                said.trim()
+            ));
+        }
+    }
+
     fn fail(&mut self, what: impl Into<String>) {
         self.failures.push(what.into());
     }
 
+    /// All lines of `doctor`.
+    pub(super) fn checks(&self) -> impl Iterator<Item = &Check> {
+        self.doctor.iter().flat_map(|doctor| &doctor.checks)
+    }
+
     /// Checks that are neither well nor failed, each with the reason.
     pub(super) fn degraded(&self) -> impl Iterator<Item = &Check> {
-        let checks = self.doctor.iter().flat_map(|doctor| &doctor.checks);
-        checks.filter(|check| check.status == "degraded")
+        self.checks().filter(|check| check.status == "degraded")
     }
+}
+
+/// From lines such as `test group::name ... ok`.
+fn live(report: &str) -> Live {
+    let mut live = Live::new();
+    for line in report.lines() {
+        let Some((name, result)) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ... "))
+        else {
+            continue;
+        };
+        let (kind, _) = name.split_once("::").unwrap_or((name, ""));
+        let group = live.entry(kind.to_owned()).or_default();
+        match result.strip_prefix("skipped: ") {
+            Some(why) => group.skipped.push((name.to_owned(), why.to_owned())),
+            None if result == "ok" => group.passed += 1,
+            None => group.failed.push(name.to_owned()),
+        }
+    }
+    live
 }
 
 fn doctor(outcomes: &[Outcome]) -> Result<Doctor> {
@@ -160,6 +223,38 @@ mod tests {
             outcomes,
             took: Duration::ZERO,
         })
+    }
+
+    #[test]
+    fn live_tests_by_kind() {
+        let report = "\nrunning 4 live tests\ntest a::x ... ok\ntest a::y ... skipped: no z\n\
+                      test b ... FAILED\n\ntest result: FAILED. 1 passed; 1 failed\n";
+        let mut outcomes = good();
+        outcomes.push(Outcome {
+            status: "1".into(),
+            ..outcome(LIVE, report)
+        });
+        let findings = findings(End::Done(1), outcomes);
+        assert_eq!(findings.failures, ["live test b"]);
+        assert_eq!(
+            findings.live["a"],
+            Group {
+                passed: 1,
+                skipped: vec![("a::y".into(), "no z".into())],
+                failed: vec![],
+            }
+        );
+    }
+
+    #[test]
+    fn live_tests_without_a_word() {
+        let mut outcomes = good();
+        outcomes.push(Outcome {
+            status: "took more than 1 s".into(),
+            ..outcome(LIVE, "test a::x ... ok\n")
+        });
+        let findings = findings(End::Done(1), outcomes);
+        assert_eq!(findings.failures.len(), 1, "{findings:?}");
     }
 
     #[test]
