@@ -39,7 +39,7 @@ const TABLE: &str = "docs/kernels.md";
 const LIVE_MODULES: [&str; 5] = ["veth", "sch_tbf", "nf_tables", "nft_ct", "nft_reject_inet"];
 const LIVE_PROGRAMS: [&str; 1] = ["nft"];
 /// How long they may take together.
-const LIVE_SECONDS: u64 = 900;
+const LIVE_SECONDS: u64 = 400;
 
 #[derive(Args)]
 #[expect(

@@ -29,7 +29,7 @@ pub(super) fn programs(root: &Path, cache: &Path, with_live: bool) -> Result<Pro
     let live = if with_live {
         let tests = ["test", "--no-run", "-p", "tracer", "--test", "live"];
         let messages = cargo(root, &folder, &tests)?;
-        let executable = executable(&messages).context("cargo built no live tests")?;
+        let executable = executable(&messages, "live").context("cargo built no live tests")?;
         Some(read(&executable)?)
     } else {
         None
@@ -66,16 +66,23 @@ fn cargo(root: &Path, folder: &Path, arguments: &[&str]) -> Result<String> {
 }
 
 #[derive(Deserialize)]
-struct Message {
-    executable: Option<PathBuf>,
+struct Artifact {
+    target: Target,
+    executable: PathBuf,
 }
 
-/// The program that cargo's messages end with.
-fn executable(messages: &str) -> Option<PathBuf> {
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Where cargo's messages say that it put a program. Messages of other kinds are passed over.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages
         .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable)
-        .next_back()
+        .filter_map(|line| serde_json::from_str::<Artifact>(line).ok())
+        .find(|artifact| artifact.target.name == name)
+        .map(|artifact| artifact.executable)
 }
 
 /// Copies a program of this machine into the guest, with the libraries it needs. A program that is not
@@ -105,10 +112,14 @@ mod tests {
     #[test]
     fn executable_among_messages() {
         let messages = "{\"reason\":\"build-script-executed\"}\n\
-            {\"reason\":\"compiler-artifact\",\"executable\":null}\n\
-            {\"reason\":\"compiler-artifact\",\"executable\":\"/t/live-1\"}\n\
+            {\"target\":{\"name\":\"live\"},\"executable\":null}\n\
+            {\"target\":{\"name\":\"live\"},\"executable\":\"/t/live-1\"}\n\
+            {\"target\":{\"name\":\"tracer\"},\"executable\":\"/t/tracer\"}\n\
             {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/live-1")));
-        assert_eq!(executable("{}\n"), None);
+        assert_eq!(
+            executable(messages, "live"),
+            Some(PathBuf::from("/t/live-1"))
+        );
+        assert_eq!(executable(messages, "other"), None);
     }
 }
