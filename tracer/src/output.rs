@@ -1,10 +1,14 @@
 //! Standard output, on a thread of its own: a reader that stops reading must not keep tracer from
 //! answering Ctrl-C.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches on their way to the thread.
@@ -16,6 +20,7 @@ const HELD_BYTES: usize = 4 << 20;
 pub struct Output {
     queue: Option<mpsc::Sender<Bytes>>,
     result: oneshot::Receiver<io::Result<()>>,
+    reader: Option<AsyncFd<File>>,
 }
 
 /// How writing ended.
@@ -32,6 +37,17 @@ pub enum Ending {
 }
 
 impl Output {
+    /// Writes to standard output: unbuffered, every error told, and the end of a pipe's reader noticed
+    /// even while there is nothing to write.
+    pub fn to_stdout() -> io::Result<Self> {
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let watched = file.try_clone()?;
+        let mut output = Self::start(file)?;
+        // Only pipes and sockets can be watched; a file has no reader that could go away.
+        output.reader = AsyncFd::register_with_interest(watched, Interest::ERROR).ok();
+        Ok(output)
+    }
+
     /// Starts the thread that writes to `target`.
     pub fn start(mut target: impl io::Write + Send + 'static) -> io::Result<Self> {
         let (queue, mut batches) = mpsc::channel::<Bytes>(QUEUED_BATCHES);
@@ -52,6 +68,7 @@ impl Output {
         Ok(Self {
             queue: Some(queue),
             result,
+            reader: None,
         })
     }
 
@@ -78,11 +95,24 @@ impl Output {
         }
     }
 
-    /// Resolves when writing has ended early.
+    /// Resolves when writing has ended early, or nobody reads any more.
     pub async fn closed(&self) {
-        match &self.queue {
-            Some(queue) => queue.closed().await,
-            None => std::future::pending().await,
+        let writer = async {
+            match &self.queue {
+                Some(queue) => queue.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let reader = async {
+            match &self.reader {
+                // An error of the watch itself is no news of the reader.
+                Some(reader) if reader.ready(Interest::ERROR).await.is_ok() => {}
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = writer => {}
+            () = reader => {}
         }
     }
 

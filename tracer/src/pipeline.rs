@@ -88,6 +88,9 @@ fn take_batch(
     Ok(batch.len())
 }
 
+/// SIGHUP, number 1, in a mask of signals.
+const HANGUP_BIT: u64 = 1;
+
 /// Whatever ends a run from outside.
 struct Stop {
     signals: Vec<Signal>,
@@ -101,9 +104,12 @@ impl Stop {
             SignalKind::terminate(),
             SignalKind::hangup(),
         ];
+        let ignored = kernel::ignored_signals();
         Self {
             signals: kinds
                 .into_iter()
+                // What the caller had ignored stays so (`nohup`).
+                .filter(|kind| *kind != SignalKind::hangup() || ignored & HANGUP_BIT == 0)
                 .filter_map(|kind| {
                     signal(kind)
                         .inspect_err(|error| log::warn!("cannot handle a signal: {error}"))
