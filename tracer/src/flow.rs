@@ -28,8 +28,8 @@ struct Shown {
     format: Format,
     limit: u64,
     count: u64,
-    /// The limit was reached by an earlier record.
-    full: bool,
+    /// When the transition happened that reached the limit.
+    full_ns: Option<u64>,
     transitions: u64,
     verdicts: Verdicts,
 }
@@ -52,7 +52,7 @@ impl Flow {
             format,
             limit: limit.unwrap_or(u64::MAX),
             count: 0,
-            full: false,
+            full_ns: None,
             transitions: 0,
             verdicts: Verdicts::default(),
         };
@@ -68,7 +68,6 @@ impl Flow {
 
     /// Takes one record of the ring buffer.
     pub fn record(&mut self, bytes: &[u8]) {
-        self.shown.full = self.is_done();
         match decode(bytes) {
             Ok(event) => {
                 self.tracker.handle(&event, &mut self.shown);
@@ -157,6 +156,9 @@ impl Sink for Shown {
         self.transitions += 1;
         if self.format != Format::Timeline {
             self.count += 1;
+            if self.count >= self.limit {
+                self.full_ns = Some(event.mono_ns);
+            }
         }
         self.renderer
             .transition(&mut self.buffer, &self.clock, conn, transition);
@@ -169,8 +171,8 @@ impl Sink for Shown {
         match self.format {
             Format::Timeline if self.count >= self.limit => return,
             Format::Timeline => self.count += 1,
-            // A remark beside the transitions, which have ended.
-            Format::Text if self.full => return,
+            // A remark on a transition, which is not shown.
+            Format::Text if self.ended_after_the_last_line(conn) => return,
             Format::Text | Format::Jsonl | Format::Csv => {}
         }
         let diagnosis = undiagnosed(conn);
@@ -182,6 +184,12 @@ impl Sink for Shown {
 }
 
 impl Shown {
+    fn ended_after_the_last_line(&self, conn: &Connection) -> bool {
+        let ended_ns = conn.steps.last().and_then(|last| last.since_ns);
+        self.full_ns
+            .is_some_and(|full_ns| ended_ns.is_none_or(|ended_ns| ended_ns > full_ns))
+    }
+
     fn shows_any_of(&self, conn: &Connection) -> bool {
         self.show == Show::default()
             || conn
@@ -255,7 +263,7 @@ mod tests {
             format,
             limit,
             count: 0,
-            full: false,
+            full_ns: None,
             transitions: 0,
             verdicts: Verdicts::default(),
         }
@@ -314,6 +322,17 @@ mod tests {
                 shown.ended(&refused(), Ending::Closed);
             }
             assert_eq!(shown.verdicts.unknown, told, "{format}");
+        }
+    }
+
+    #[test]
+    fn a_remark_belongs_to_the_lines_before_the_limit() {
+        let conn = refused();
+        for (full_ns, told) in [(None, 1), (Some(2), 0), (Some(3), 1)] {
+            let mut shown = shown(Format::Text, Show::default(), 1);
+            shown.full_ns = full_ns;
+            shown.ended(&conn, Ending::Closed);
+            assert_eq!(shown.verdicts.unknown, told, "full at {full_ns:?}");
         }
     }
 

@@ -103,12 +103,9 @@ impl Entry {
                     .is_none_or(|state| lies_ahead(state, event.from)))
     }
 
-    /// Whether the twin's `event` is the last transition once more. One that leaves the state as it is
-    /// cannot be told from a second one like it, so it does not count as repeated.
+    /// Whether `event` is the last transition once more.
     pub(super) fn repeated_by(&self, event: &StateEvent) -> bool {
-        event.from != event.to
-            && self.last_from == event.from.to_kernel()
-            && self.state() == Some(event.to)
+        self.last_from == event.from.to_kernel() && self.state() == Some(event.to)
     }
 
     /// Takes in a transition of this life.

@@ -11,6 +11,9 @@ use crate::event::{AcceptEvent, Endpoint, Event, Family, Protocol, StateEvent};
 use crate::filter::{Filter, Verdict};
 use crate::state::{State, legality};
 
+/// Listeners passed over at most to find a connection to forget.
+const LISTENERS_SPARED: usize = 256;
+
 /// How to track.
 #[derive(Clone, Debug)]
 pub struct TrackerConfig {
@@ -52,7 +55,6 @@ pub struct Tracker {
     max_connections: usize,
     /// By socket address, the one touched last at the end.
     sockets: LinkedHashMap<u64, Entry>,
-    open_listeners: usize,
     next_id: u64,
     closed: RecentlyClosed,
     teller: Teller,
@@ -74,7 +76,6 @@ impl Tracker {
         Self {
             max_connections: config.max_connections.max(1),
             sockets: LinkedHashMap::new(),
-            open_listeners: 0,
             next_id: 1,
             closed: RecentlyClosed::new(),
             teller: Teller {
@@ -113,7 +114,6 @@ impl Tracker {
     pub fn finish(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
         let mut open: Vec<(u64, Entry)> = self.sockets.drain().collect();
         open.sort_unstable_by_key(|(_, entry)| entry.id);
-        self.open_listeners = 0;
         for (sk, entry) in open {
             self.teller.end(sk, &entry, Ending::StillOpen, now_ns, sink);
         }
@@ -148,7 +148,8 @@ impl Tracker {
                 return;
             }
             let entry = slot.remove();
-            self.forget(event.sk, &entry, Ending::EndUnseen, event.mono_ns, sink);
+            self.teller
+                .end(event.sk, &entry, Ending::EndUnseen, event.mono_ns, sink);
         }
         self.begin(event, sink);
     }
@@ -162,7 +163,6 @@ impl Tracker {
             self.age_out(event.mono_ns, sink);
         }
         self.teller.advance(&mut entry, event, sink);
-        self.open_listeners += usize::from(entry.role == Role::Listener);
         if event.to == State::Closed {
             self.close(&entry, event, sink);
         } else {
@@ -172,13 +172,14 @@ impl Tracker {
 
     fn close(&mut self, entry: &Entry, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
         self.closed.remember(event);
-        self.forget(event.sk, entry, Ending::Closed, event.mono_ns, sink);
+        self.teller
+            .end(event.sk, entry, Ending::Closed, event.mono_ns, sink);
     }
 
     /// Makes room for one. Listeners are silent by nature, and owners are derived from them: each gets
     /// another turn while there is anything else.
     fn age_out(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
-        for _ in 0..self.open_listeners {
+        for _ in 0..self.sockets.len().min(LISTENERS_SPARED) {
             match self.sockets.front_entry() {
                 Some(mut oldest) if oldest.get().role == Role::Listener => oldest.to_back(),
                 _ => break,
@@ -190,28 +191,18 @@ impl Tracker {
                 // It may live on and share its port with one still known.
                 self.teller.listeners.forget_all();
             }
-            self.forget(sk, &entry, Ending::AgedOut, now_ns, sink);
+            self.teller.end(sk, &entry, Ending::AgedOut, now_ns, sink);
         }
     }
 
-    /// Ends what was taken out of the map.
-    fn forget(
-        &mut self,
-        sk: u64,
-        entry: &Entry,
-        ending: Ending,
-        now_ns: u64,
-        sink: &mut (impl Sink + ?Sized),
-    ) {
-        self.open_listeners -= usize::from(entry.role == Role::Listener);
-        self.teller.end(sk, entry, ending, now_ns, sink);
-    }
-
+    /// Whether the twin's `event` is the last transition of its socket once more. One that leaves the
+    /// state as it is cannot be told from a second one like it, so it does not count as repeated.
     fn is_repeated(&self, event: &StateEvent) -> bool {
-        match self.sockets.get(&event.sk) {
-            Some(entry) => entry.repeated_by(event),
-            None => self.closed.repeated_by(event),
-        }
+        event.from != event.to
+            && match self.sockets.get(&event.sk) {
+                Some(entry) => entry.repeated_by(event),
+                None => self.closed.repeated_by(event),
+            }
     }
 
     fn handle_accept(&mut self, event: &AcceptEvent, sink: &mut (impl Sink + ?Sized)) {
@@ -276,9 +267,7 @@ impl Teller {
             (State::Closed, State::Listen) => self.listeners.add(event.sk, entry, event.task),
             // Older kernels give the child its addresses after the first transition only.
             (State::Listen | State::SynReceived, _)
-                if entry.role == Role::Server
-                    && entry.owner.source == OwnerSource::Unknown
-                    && !transition.after_gap =>
+                if entry.role == Role::Server && entry.owner.source == OwnerSource::Unknown =>
             {
                 if let Some(task) = self.listeners.owner_of(entry) {
                     entry.offer_owner(&task, OwnerSource::Listener, &self.filter);
