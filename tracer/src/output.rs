@@ -7,8 +7,7 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches on their way to the thread.
@@ -20,7 +19,8 @@ const HELD_BYTES: usize = 4 << 20;
 pub struct Output {
     queue: Option<mpsc::Sender<Bytes>>,
     result: oneshot::Receiver<io::Result<()>>,
-    reader: Option<AsyncFd<File>>,
+    /// To ask after the reader.
+    reader: Option<File>,
 }
 
 /// How writing ended.
@@ -41,10 +41,9 @@ impl Output {
     /// even while there is nothing to write.
     pub fn to_stdout() -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let watched = file.try_clone()?;
+        let reader = file.try_clone()?;
         let mut output = Self::start(file)?;
-        // Only pipes and sockets can be watched; a file has no reader that could go away.
-        output.reader = AsyncFd::register_with_interest(watched, Interest::ERROR).ok();
+        output.reader = Some(reader);
         Ok(output)
     }
 
@@ -95,25 +94,26 @@ impl Output {
         }
     }
 
-    /// Resolves when writing has ended early, or nobody reads any more.
+    /// Resolves when writing has ended early.
     pub async fn closed(&self) {
-        let writer = async {
-            match &self.queue {
-                Some(queue) => queue.closed().await,
-                None => std::future::pending().await,
-            }
-        };
-        let reader = async {
-            match &self.reader {
-                // An error of the watch itself is no news of the reader.
-                Some(reader) if reader.ready(Interest::ERROR).await.is_ok() => {}
-                _ => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = writer => {}
-            () = reader => {}
+        match &self.queue {
+            Some(queue) => queue.closed().await,
+            None => std::future::pending().await,
         }
+    }
+
+    /// Whether the other end of the pipe is closed: told even while there is nothing to write.
+    pub fn is_reader_gone(&self) -> bool {
+        let Some(reader) = &self.reader else {
+            return false;
+        };
+        let mut asked = [PollFd::new(reader, PollFlags::empty())];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut asked, Some(&now)).is_ok()
+            && asked.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
     }
 
     /// Writes the rest, for at most `patience` without an end in sight.

@@ -39,6 +39,9 @@ pub async fn run(
             housekeeping = Instant::now();
             kernel.count_refused();
             flow.set_clock(clock_map());
+            if output.is_reader_gone() {
+                break;
+            }
         }
         let count = take_batch(kernel, flow, &mut batch)?;
         tokio::select! {

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::time::human;
-use super::vocab::loss_reasons;
-use crate::session::Totals;
+use super::vocab::{self, loss_reasons};
+use crate::diagnose::Verdict;
+use crate::session::{Totals, Verdicts};
 
 /// The closing words for stderr: what was seen, shown and lost, and what to do about the loss. Ends
 /// with a newline.
@@ -22,6 +23,7 @@ pub fn summary(totals: &Totals) -> String {
             "connections or listeners"
         ),
     );
+    push_verdicts(&mut out, &totals.verdicts);
     if totals.recovered > 0 {
         let _ = writeln!(
             out,
@@ -51,6 +53,24 @@ pub fn summary(totals: &Totals) -> String {
     out
 }
 
+/// How connections fared, unless nothing is to be said but that they closed or are open.
+fn push_verdicts(out: &mut String, verdicts: &Verdicts) {
+    let all = verdicts.all();
+    let is_news = |&(verdict, count): &(Verdict, u64)| {
+        let ordinary = matches!(verdict, Verdict::Closed | Verdict::Open | Verdict::Listener);
+        count > 0 && !ordinary
+    };
+    if !all.iter().any(is_news) {
+        return;
+    }
+    let mut separator = "verdicts: ";
+    for (verdict, count) in all.into_iter().filter(|&(_, count)| count > 0) {
+        let _ = write!(out, "{separator}{count} {}", vocab::verdict(verdict));
+        separator = ", ";
+    }
+    out.push('\n');
+}
+
 /// `1 event`, `2 events`.
 fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -77,6 +97,23 @@ mod tests {
     }
 
     #[test]
+    fn failures_come_first_and_alone_make_the_line_appear() {
+        let mut totals = Totals::default();
+        for verdict in [Verdict::Closed, Verdict::Open, Verdict::Listener] {
+            totals.verdicts.add(verdict);
+        }
+        assert!(!summary(&totals).contains("verdicts"));
+        for verdict in [Verdict::Unknown, Verdict::Refused, Verdict::Refused] {
+            totals.verdicts.add(verdict);
+        }
+        let text = summary(&totals);
+        assert_eq!(
+            text.lines().nth(1),
+            Some("verdicts: 2 refused, 1 unknown, 1 closed, 1 open, 1 listener")
+        );
+    }
+
+    #[test]
     fn every_loss_has_its_hint() {
         let totals = Totals {
             events: 123_456,
@@ -84,6 +121,7 @@ mod tests {
             connections: 20_000,
             aged_out: 1,
             recovered: 3,
+            verdicts: Verdicts::default(),
             lost: Lost {
                 ring_full: 1000,
                 reentry: 2,
