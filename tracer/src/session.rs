@@ -54,6 +54,18 @@ pub struct HookReport {
     pub status: HookStatus,
 }
 
+/// Name in [`Session::missing_fields`] of losses that the kernel does not count.
+pub const LOST_REENTRY: &str = "lost.reentry";
+
+impl Session {
+    /// Why events may be missing that [`Lost`] does not count.
+    pub fn uncounted_losses(&self) -> Option<&str> {
+        self.missing_fields
+            .iter()
+            .find_map(|(field, reason)| (field == LOST_REENTRY).then_some(reason.as_str()))
+    }
+}
+
 /// Whether a hook is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookStatus {

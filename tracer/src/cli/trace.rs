@@ -92,7 +92,10 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
     } else {
         ""
     };
-    talk(&format!("{home}{}", summary(&totals).trim_end()));
+    talk(&format!(
+        "{home}{}",
+        summary(&totals, session.uncounted_losses()).trim_end()
+    ));
     outcome
 }
 

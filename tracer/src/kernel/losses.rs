@@ -58,7 +58,9 @@ pub(super) fn lost(counters: &Counters, refused: Refused, has_twin: bool) -> Los
     let recovered = if has_twin { count(Counter::TwinSaw) } else { 0 };
     Lost {
         ring_full: sum(&RING_FULL),
-        reentry: refused.state.saturating_sub(recovered) + refused.others,
+        reentry: refused.state.saturating_sub(recovered)
+            + refused.others
+            + count(Counter::EvidenceRefused),
         unreadable: sum(&UNREADABLE),
         undecodable: 0,
     }
@@ -98,7 +100,7 @@ mod tests {
         for counter in RING_FULL
             .iter()
             .chain(&UNREADABLE)
-            .chain(&[Counter::TwinSaw])
+            .chain(&[Counter::TwinSaw, Counter::EvidenceRefused])
         {
             counted[*counter as usize] += 1;
         }

@@ -43,6 +43,20 @@ pub fn raise_file_limit() {
     }
 }
 
+/// Whether runs that are refused to a program of a classic tracepoint are counted. Raw ones are refused
+/// no run before they are counted.
+pub(super) fn counts_refused_classic_runs() -> bool {
+    let names = uname();
+    version(&names.release().to_string_lossy()).is_some_and(|version| version >= (6, 7))
+}
+
+/// `6.12.48+deb13` is 6.12.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let (major, rest) = release.split_once('.')?;
+    let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    Some((major.parse().ok()?, digits.parse().ok()?))
+}
+
 /// Reads both clocks. The monotonic one is read before and after, so that the pair belongs together
 /// to within half of that time, usually well below a microsecond.
 pub fn clock_map() -> ClockMap {
@@ -60,4 +74,17 @@ fn nanoseconds(clock: ClockId) -> i64 {
     time.tv_sec
         .saturating_mul(1_000_000_000)
         .saturating_add(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_of_a_release() {
+        assert_eq!(version("6.12.48+deb13-cloud-amd64"), Some((6, 12)));
+        assert_eq!(version("7.0-rc1"), Some((7, 0)));
+        assert_eq!(version("5.14"), Some((5, 14)));
+        assert_eq!(version("next"), None);
+    }
 }

@@ -8,8 +8,8 @@ use crate::diagnose::Verdict;
 use crate::session::{Totals, Verdicts};
 
 /// The closing words for stderr: what was seen, shown and lost, and what to do about the loss. Ends
-/// with a newline.
-pub fn summary(totals: &Totals) -> String {
+/// with a newline. `uncounted` is why more may be lost than was counted.
+pub fn summary(totals: &Totals, uncounted: Option<&str>) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
@@ -27,7 +27,7 @@ pub fn summary(totals: &Totals) -> String {
     if totals.recovered > 0 {
         let _ = writeln!(
             out,
-            "{} recorded by the second program where the kernel refused to run the first",
+            "{} recorded by the second program where the first could not run",
             count(totals.recovered, "transition", "transitions"),
         );
     }
@@ -40,15 +40,22 @@ pub fn summary(totals: &Totals) -> String {
     }
     let lost = totals.lost.total();
     if lost == 0 {
-        let _ = writeln!(out, "no event was lost");
-        return out;
+        out.push_str(match uncounted {
+            None => "no event was lost\n",
+            Some(_) => "no loss was counted\n",
+        });
     }
-    let _ = writeln!(out, "{} lost:", count(lost, "event was", "events were"));
+    if lost > 0 {
+        let _ = writeln!(out, "{} lost:", count(lost, "event was", "events were"));
+    }
     for reason in loss_reasons(&totals.lost) {
         if reason.count > 0 {
             let _ = writeln!(out, "{:>8}  {}", reason.count, reason.what);
             let _ = writeln!(out, "          hint: {}", reason.hint);
         }
+    }
+    if let Some(reason) = uncounted {
+        let _ = writeln!(out, "events may be lost uncounted: {reason}");
     }
     out
 }
@@ -90,7 +97,7 @@ mod tests {
             duration_ns: 12_400_000_000,
             ..Totals::default()
         };
-        insta::assert_snapshot!(summary(&totals), @r"
+        insta::assert_snapshot!(summary(&totals, None), @r"
         1 transition seen in 12.40s, 0 shown; 1 connection or listener
         no event was lost
         ");
@@ -102,14 +109,25 @@ mod tests {
         for verdict in [Verdict::Closed, Verdict::Open, Verdict::Listener] {
             totals.verdicts.add(verdict);
         }
-        assert!(!summary(&totals).contains("verdicts"));
+        assert!(!summary(&totals, None).contains("verdicts"));
         for verdict in [Verdict::Unknown, Verdict::Refused, Verdict::Refused] {
             totals.verdicts.add(verdict);
         }
-        let text = summary(&totals);
+        let text = summary(&totals, None);
         assert_eq!(
             text.lines().nth(1),
             Some("verdicts: 2 refused, 1 unknown, 1 closed, 1 open, 1 listener")
+        );
+    }
+
+    #[test]
+    fn what_is_not_counted_is_not_denied() {
+        let text = summary(&Totals::default(), Some("the kernel does not tell"));
+        assert!(
+            text.ends_with(
+                "no loss was counted\nevents may be lost uncounted: the kernel does not tell\n"
+            ),
+            "{text}"
         );
     }
 
@@ -130,9 +148,9 @@ mod tests {
             },
             duration_ns: 3_725_000_000_000,
         };
-        insta::assert_snapshot!(summary(&totals), @"
+        insta::assert_snapshot!(summary(&totals, None), @"
         123456 transitions seen in 1h02m, 120000 shown; 20000 connections or listeners
-        3 transitions recorded by the second program where the kernel refused to run the first
+        3 transitions recorded by the second program where the first could not run
         1 connection forgotten before the end
         hint: raise --max-connections
         1036 events were lost:
@@ -156,7 +174,7 @@ mod tests {
             },
             ..Totals::default()
         };
-        let text = summary(&totals);
+        let text = summary(&totals, None);
         assert!(text.contains("1 event was lost:"), "{text}");
         assert!(!text.contains("ring"), "{text}");
     }
