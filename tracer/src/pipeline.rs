@@ -18,8 +18,8 @@ use crate::session::Totals;
 const BATCH: usize = 16_384;
 const BUSY_POLL: Duration = Duration::from_millis(5);
 const IDLE_POLL: Duration = Duration::from_millis(40);
-/// Between two looks at clocks and losses.
-const HOUSEKEEPING: Duration = Duration::from_millis(250);
+/// Between two looks at clocks and losses. The end of a connection is told after one of them.
+const HOUSEKEEPING: Duration = Duration::from_millis(50);
 /// For a reader that has stopped reading.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -34,11 +34,15 @@ pub async fn run(
     let mut poll = BUSY_POLL;
     let mut housekeeping = Instant::now();
     loop {
+        let drained_ns = clock_map().mono_ns;
         let count = kernel.drain(BATCH, |record| flow.record(record));
         kernel.flush_log();
         if housekeeping.elapsed() >= HOUSEKEEPING {
             housekeeping = Instant::now();
             look_after(kernel, flow)?;
+            if count < BATCH {
+                flow.handle_timeout(drained_ns);
+            }
         }
         tokio::select! {
             biased;

@@ -7,7 +7,7 @@ use tracer::render::{Format, Render, RenderOptions, Renderer};
 use tracer::session::{ClockMap, HookReport, HookStatus, Lost, Session, Totals};
 use tracer::state::{Names, State};
 use tracer::track::{
-    ConnId, Connection, Ending, Legality, Owner, OwnerSource, Role, Step, Transition,
+    ConnId, Connection, Ending, Gathered, Legality, Owner, OwnerSource, Role, Step, Transition,
 };
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -89,6 +89,7 @@ pub(crate) fn client() -> Connection {
         from_birth: true,
         has_gap: false,
         as_of_ns: CLOCK.mono_ns,
+        evidence: Gathered::default(),
     }
 }
 
