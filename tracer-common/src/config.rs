@@ -43,7 +43,7 @@ pub const FILTER_PID: u32 = 1 << 7;
 /// [`Config::filters`]: `--comm`.
 pub const FILTER_COMM: u32 = 1 << 8;
 
-/// Per-CPU counters, by index in [`crate::names::COUNTERS`]. Each program has its own, since a program
+/// Per-CPU counters, by index in the one element of [`crate::names::COUNTERS`]. Each program has its own, since a program
 /// is never re-entered on its CPU but may be interrupted by another: no count needs to be atomic.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +62,35 @@ pub enum Counter {
     AcceptRingFull = 5,
     /// Accept: the kernel refused to read the socket.
     AcceptUnreadable = 6,
+    /// Retransmit: the ring buffer was full.
+    RetransmitRingFull = 7,
+    /// Retransmit: the kernel refused to read the socket.
+    RetransmitUnreadable = 8,
+    /// Reset received: the ring buffer was full.
+    ResetReceivedRingFull = 9,
+    /// Reset received: the kernel refused to read the socket.
+    ResetReceivedUnreadable = 10,
+    /// Reset sent: the ring buffer was full.
+    ResetSentRingFull = 11,
+    /// Reset sent: the kernel refused to read the socket.
+    ResetSentUnreadable = 12,
+    /// Socket error: the ring buffer was full.
+    SocketErrorRingFull = 13,
+    /// Socket error: the kernel refused to read the socket.
+    SocketErrorUnreadable = 14,
+    /// SYN-ACK retransmit: the ring buffer was full.
+    SynAckRingFull = 15,
+    /// SYN-ACK retransmit: the kernel refused to read the request socket.
+    SynAckUnreadable = 16,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 7;
+pub const COUNTERS: usize = 17;
+
+/// [`Config::hook_arguments`]: `tcp:tcp_send_reset` passes a reason (Linux 6.10).
+pub const ARGUMENT_RESET_REASON: u32 = 1;
+/// [`Config::hook_arguments`]: `tcp:tcp_retransmit_skb` passes whether sending worked.
+pub const ARGUMENT_RETRANSMIT_ERROR: u32 = 1 << 1;
 
 /// All load-time settings. Offsets are in bytes; [`ABSENT`] where the kernel has no such field.
 #[repr(C)]
@@ -78,6 +103,8 @@ pub struct Config {
     pub skc_num: u32,
     /// `sock_common.skc_family`
     pub skc_family: u32,
+    /// `sock_common.skc_state`
+    pub skc_state: u32,
     /// `sock_common.skc_net`
     pub skc_net: u32,
     /// `sock_common.skc_v6_daddr`
@@ -86,6 +113,8 @@ pub struct Config {
     pub skc_v6_rcv_saddr: u32,
     /// `sock_common.skc_daddr`
     pub skc_daddr: u32,
+    /// `sock_common.skc_rcv_saddr`
+    pub skc_rcv_saddr: u32,
     /// `sock_common.skc_dport`
     pub skc_dport: u32,
     /// `sock.sk_protocol`, 16 bits
@@ -98,6 +127,23 @@ pub struct Config {
     pub inet_sport: u32,
     /// `net.ns.inum`
     pub net_inum: u32,
+
+    /// `sock.sk_err`
+    pub sk_err: u32,
+    /// `sock.sk_err_soft`
+    pub sk_err_soft: u32,
+    /// `tcp_sock.bytes_sent`; the other counters follow. All of them are known, or none.
+    pub tcp_bytes_sent: u32,
+    /// `tcp_sock.bytes_acked`
+    pub tcp_bytes_acked: u32,
+    /// `tcp_sock.bytes_received`
+    pub tcp_bytes_received: u32,
+    /// `tcp_sock.srtt_us`
+    pub tcp_srtt_us: u32,
+    /// `tcp_sock.total_retrans`
+    pub tcp_total_retrans: u32,
+    /// `ARGUMENT_*`
+    pub hook_arguments: u32,
 
     /// `task_struct.flags`
     pub task_flags: u32,
@@ -146,16 +192,26 @@ impl Config {
         filters: 0,
         skc_num: ABSENT,
         skc_family: ABSENT,
+        skc_state: ABSENT,
         skc_net: ABSENT,
         skc_v6_daddr: ABSENT,
         skc_v6_rcv_saddr: ABSENT,
         skc_daddr: ABSENT,
+        skc_rcv_saddr: ABSENT,
         skc_dport: ABSENT,
         sk_protocol: ABSENT,
         inet_window: ABSENT,
         inet_saddr: ABSENT,
         inet_sport: ABSENT,
         net_inum: ABSENT,
+        sk_err: ABSENT,
+        sk_err_soft: ABSENT,
+        tcp_bytes_sent: ABSENT,
+        tcp_bytes_acked: ABSENT,
+        tcp_bytes_received: ABSENT,
+        tcp_srtt_us: ABSENT,
+        tcp_total_retrans: ABSENT,
+        hook_arguments: 0,
         task_flags: ABSENT,
         task_files: ABSENT,
         files_fdt: ABSENT,
@@ -180,5 +236,5 @@ impl Config {
 
 const _: () = {
     assert!(align_of::<Config>() == 4);
-    assert!(size_of::<Config>() == 4 * 32);
+    assert!(size_of::<Config>() == 4 * 42);
 };

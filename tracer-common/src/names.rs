@@ -8,10 +8,20 @@ pub const STATE_RAW_TWIN: &str = "state_raw_twin";
 pub const STATE_CLASSIC: &str = "state_classic";
 /// Classic tracepoint program on `syscalls:sys_exit_accept` and `syscalls:sys_exit_accept4`.
 pub const ACCEPT_EXIT: &str = "accept_exit";
+/// Raw tracepoint program on `tcp:tcp_retransmit_skb`.
+pub const RETRANSMIT: &str = "retransmit";
+/// Raw tracepoint program on `tcp:tcp_receive_reset`.
+pub const RESET_RECEIVED: &str = "reset_received";
+/// Raw tracepoint program on `tcp:tcp_send_reset`.
+pub const RESET_SENT: &str = "reset_sent";
+/// Raw tracepoint program on `sock:inet_sk_error_report`.
+pub const SOCKET_ERROR: &str = "socket_error";
+/// Raw tracepoint program on `tcp:tcp_retransmit_synack`.
+pub const SYNACK: &str = "synack";
 
 /// Ring buffer of [`crate::wire`] records.
 pub const EVENTS: &str = "EVENTS";
-/// Per-CPU array of [`crate::config::Counter`] values, `u64` each.
+/// Per-CPU array with one element: an array of `u64`, by [`crate::config::Counter`].
 pub const COUNTERS: &str = "COUNTERS";
 /// Array with one element: a byte of `config::PORT_*` flags for each of the 65536 ports.
 pub const PORTS: &str = "PORTS";

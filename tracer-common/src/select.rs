@@ -71,6 +71,12 @@ pub fn runs_in_caller(old_state: i32, new_state: i32) -> bool {
     )
 }
 
+/// Whether a socket's counters are worth reading here: when a connection is established, and when it ends.
+#[inline(always)]
+pub fn wants_counts(old_state: i32, new_state: i32) -> bool {
+    (new_state == ESTABLISHED || new_state == CLOSE) && old_state != LISTEN
+}
+
 /// Whether a socket comes out of a listener here. It copies the listener's state first, which is CLOSE
 /// if the listener is closed while the handshake completes (`inet_csk_clone_lock`).
 #[inline(always)]

@@ -2,19 +2,18 @@
 //!
 //! Userspace polls the ring: a wake-up would cost more than all the rest of the program.
 
-use core::mem::size_of;
-
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use tracer_common::config::Counter;
 use tracer_common::select::Facts;
 use tracer_common::wire::{
-    AcceptRecord, FLAG_BOUND_PORT, FLAG_NETNS, FLAG_TASK, Header, KIND_ACCEPT, KIND_STATE,
-    StateRecord, Task,
+    AcceptRecord, Counts, EvidenceRecord, FLAG_BOUND_PORT, FLAG_COUNTS, FLAG_DETAIL, FLAG_NETNS,
+    FLAG_TASK, Header, KIND_ACCEPT, KIND_STATE, KIND_SYNACK_RETRANSMIT, StateRecord, SynAckRecord,
+    Task,
 };
 
-use crate::maps::{EVENTS, Scratch, StateWithTask, count};
+use crate::maps::{EVENTS, Scratch, count};
 
 /// What differs between the programs that deliver transitions.
 pub(crate) struct Probe {
@@ -24,13 +23,24 @@ pub(crate) struct Probe {
     pub(crate) unreadable: Counter,
 }
 
-/// Completes the record in `scratch` and delivers it, with the task already there if `with_task`.
+/// What follows a state record, and how long both are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Following {
+    Nothing,
+    Task,
+    Counts,
+}
+
+/// Completes the record in `scratch` and delivers it, with what is already there to follow it.
 #[inline(always)]
-pub(crate) fn state(scratch: &mut Scratch, facts: &Facts, with_task: bool, probe: &Probe) {
+pub(crate) fn state(scratch: &mut Scratch, facts: &Facts, following: Following, probe: &Probe) {
+    const STATE: usize = size_of::<StateRecord>();
     let mut flags = probe.flags;
-    if with_task {
-        flags |= FLAG_TASK;
-    }
+    flags |= match following {
+        Following::Nothing => 0,
+        Following::Task => FLAG_TASK,
+        Following::Counts => FLAG_COUNTS,
+    };
     if facts.bound_port.is_some() {
         flags |= FLAG_BOUND_PORT;
     }
@@ -46,13 +56,52 @@ pub(crate) fn state(scratch: &mut Scratch, facts: &Facts, with_task: bool, probe
     record.remote_port = facts.remote_port;
     record.bound_port = facts.bound_port.unwrap_or(0);
     record.reserved = 0;
-    let delivered = if with_task {
-        output::<StateWithTask>(&scratch.out)
-    } else {
-        output::<StateRecord>(&scratch.out.state)
+    let out = &raw const scratch.out;
+    // SAFETY: the lengths are those of the parts of `Out` that were written, which has no padding
+    // between them.
+    let delivered = unsafe {
+        match following {
+            Following::Nothing => output_bytes::<STATE>(out.cast()),
+            Following::Task => output_bytes::<{ STATE + size_of::<Task>() }>(out.cast()),
+            Following::Counts => output_bytes::<{ STATE + size_of::<Counts>() }>(out.cast()),
+        }
     };
     if !delivered {
         count(probe.ring_full);
+    }
+}
+
+/// Delivers evidence of one kind.
+#[inline(always)]
+pub(crate) fn evidence(kind: u16, sk: u64, detail: Option<(u32, u32)>, full: Counter) {
+    let flags = if detail.is_some() { FLAG_DETAIL } else { 0 };
+    let (detail, detail2) = detail.unwrap_or((0, 0));
+    let record = EvidenceRecord {
+        header: header(kind, flags, sk),
+        detail,
+        detail2,
+    };
+    if !output(&record) {
+        count(full);
+    }
+}
+
+/// Delivers a retransmitted SYN-ACK of the half-open connection whose ends are in `state`.
+#[inline(always)]
+pub(crate) fn synack(state: &StateRecord, facts: &Facts) {
+    let flags = if facts.netns.is_some() { FLAG_NETNS } else { 0 };
+    let record = SynAckRecord {
+        header: header(KIND_SYNACK_RETRANSMIT, flags, state.header.sk),
+        netns: facts.netns.unwrap_or(0),
+        family: state.family,
+        local_port: facts.local_port,
+        remote_port: facts.remote_port,
+        reserved: [0; 3],
+        local_addr: state.local_addr,
+        remote_addr: state.remote_addr,
+    };
+    if !output(&record) {
+        count(Counter::SynAckRingFull);
     }
 }
 
@@ -80,8 +129,15 @@ fn header(kind: u16, flags: u16, sk: u64) -> Header {
 
 #[inline(always)]
 fn output<T>(record: &T) -> bool {
-    const { assert!(size_of::<T>() % 8 == 0) };
     EVENTS
         .output::<T>(record, u64::from(BPF_RB_NO_WAKEUP))
         .is_ok()
+}
+
+/// # Safety
+/// `BYTES` initialised bytes at `record`, which is aligned to 8.
+#[inline(always)]
+unsafe fn output_bytes<const BYTES: usize>(record: *const [u8; BYTES]) -> bool {
+    // SAFETY: as the caller promises; any bytes are an array of bytes.
+    output(unsafe { &*record })
 }

@@ -47,6 +47,36 @@ pub fn accept_exit(ctx: TracePointContext) -> u32 {
     probes::accept::exit(&ctx)
 }
 
+/// `tcp:tcp_retransmit_skb`
+#[raw_tracepoint]
+pub fn retransmit(ctx: RawTracePointContext) -> i32 {
+    probes::evidence::retransmit(&ctx)
+}
+
+/// `tcp:tcp_receive_reset`
+#[raw_tracepoint]
+pub fn reset_received(ctx: RawTracePointContext) -> i32 {
+    probes::evidence::reset_received(&ctx)
+}
+
+/// `tcp:tcp_send_reset`
+#[raw_tracepoint]
+pub fn reset_sent(ctx: RawTracePointContext) -> i32 {
+    probes::evidence::reset_sent(&ctx)
+}
+
+/// `sock:inet_sk_error_report`
+#[raw_tracepoint]
+pub fn socket_error(ctx: RawTracePointContext) -> i32 {
+    probes::evidence::socket_error(&ctx)
+}
+
+/// `tcp:tcp_retransmit_synack`
+#[raw_tracepoint]
+pub fn synack(ctx: RawTracePointContext) -> i32 {
+    probes::evidence::synack(&ctx)
+}
+
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use tracer_common::config::{COUNTERS as COUNTER_COUNT, Counter, INET_WINDOW, SOCK_COMMON_WINDOW};
-use tracer_common::wire::{StateRecord, Task};
+use tracer_common::wire::{Counts, StateRecord, Task};
 
 use crate::read::Window;
 
@@ -15,7 +15,7 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
 /// What could not be delivered, by [`Counter`].
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
+static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Working memory of this CPU: more than fits the 512 bytes of a program's stack.
 #[map]
@@ -53,6 +53,11 @@ pub(crate) struct Cpu {
     pub(crate) state: Scratch,
     pub(crate) twin: Scratch,
     pub(crate) accept: Scratch,
+    pub(crate) retransmit: Scratch,
+    pub(crate) reset_received: Scratch,
+    pub(crate) reset_sent: Scratch,
+    pub(crate) socket_error: Scratch,
+    pub(crate) synack: Scratch,
 }
 
 /// The transition that the first program of the pair handled last on this CPU; `sk` is 0 while it is
@@ -68,16 +73,24 @@ pub(crate) struct Handled {
 /// that program's alone.
 #[repr(C)]
 pub(crate) struct Scratch {
-    pub(crate) out: StateWithTask,
+    pub(crate) out: Out,
     pub(crate) common: Window<{ SOCK_COMMON_WINDOW as usize }>,
     pub(crate) inet: Window<{ INET_WINDOW as usize }>,
 }
 
-/// A [`StateRecord`] with room for the task that may follow it.
+/// A [`StateRecord`] with room for what may follow it. A transition that runs in the caller's context
+/// is never one whose counters are read, so one thing at most follows.
 #[repr(C)]
-pub(crate) struct StateWithTask {
+pub(crate) struct Out {
     pub(crate) state: StateRecord,
+    pub(crate) trailer: Trailer,
+}
+
+/// See [`Out`]; the record's flags say which it is.
+#[repr(C)]
+pub(crate) union Trailer {
     pub(crate) task: Task,
+    pub(crate) counts: Counts,
 }
 
 /// Working memory of the CPU this runs on.
@@ -89,9 +102,9 @@ pub(crate) fn this_cpu() -> Option<*mut Cpu> {
 /// Adds one to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: the slot belongs to this CPU and, as the documentation of `Counter` says, to one
         // program, which the kernel does not re-enter.
-        unsafe { *value += 1 };
+        unsafe { (*counters)[counter as usize] += 1 };
     }
 }

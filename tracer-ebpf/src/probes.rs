@@ -1,4 +1,5 @@
 //! One module for each hook.
 
 pub(crate) mod accept;
+pub(crate) mod evidence;
 pub(crate) mod state;

@@ -6,7 +6,7 @@ use tracer_common::select::{CLOSE, Facts, SYN_SENT, Sets, is_birth, may_be_wante
 use tracer_common::wire::Task;
 
 use crate::config::setting;
-use crate::maps::{self, StateWithTask};
+use crate::maps::{self, Out};
 
 struct Maps;
 
@@ -33,7 +33,7 @@ impl Sets for Maps {
 
 /// False only if this transition cannot belong to a selected connection.
 #[inline(always)]
-pub(crate) fn transition(facts: &Facts, out: &StateWithTask, with_task: bool) -> bool {
+pub(crate) fn transition(facts: &Facts, out: &Out, task: Option<&Task>) -> bool {
     let filters = setting!(filters);
     if filters == 0 {
         return true;
@@ -44,20 +44,23 @@ pub(crate) fn transition(facts: &Facts, out: &StateWithTask, with_task: bool) ->
         &out.state.local_addr,
         &out.state.remote_addr,
         &Maps,
-    ) && owner(filters, facts, out, with_task)
+    ) && owner(filters, facts, out, task)
 }
 
 /// A socket connected by another process is out for good; who will accept a passive one is not known
 /// yet, so those are left to userspace.
 #[inline(always)]
-fn owner(filters: u32, facts: &Facts, out: &StateWithTask, with_task: bool) -> bool {
+fn owner(filters: u32, facts: &Facts, out: &Out, task: Option<&Task>) -> bool {
     if filters & (FILTER_PID | FILTER_COMM) == 0 {
         return true;
     }
     let sk = out.state.header.sk;
     if is_birth(facts.old_state, facts.new_state) {
         let connects = (facts.old_state, facts.new_state) == (CLOSE, SYN_SENT);
-        if connects && with_task && !task_selected(filters, &out.task) {
+        if let Some(task) = task
+            && connects
+            && !task_selected(filters, task)
+        {
             // Without room to remember it the socket stays undecided: more work, nothing lost.
             return maps::FOREIGN.insert(&sk, &1, 0).is_err();
         }

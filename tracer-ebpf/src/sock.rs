@@ -2,14 +2,15 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::TracePointContext;
-use tracer_common::select::Facts;
+use tracer_common::select::{ESTABLISHED, Facts};
+use tracer_common::wire::Counts;
 
 use crate::config::setting;
 use crate::maps::Scratch;
 use crate::read::field;
 
 const AF_INET6: u16 = 10;
-const IPPROTO_TCP: u16 = 6;
+pub(crate) const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
 
 /// TCP and MPTCP; SCTP and DCCP run through the same tracepoint with the same numbers.
@@ -65,6 +66,62 @@ fn read_sock(scratch: &mut Scratch, sk: u64, old_state: i32, new_state: i32) -> 
         local_port: u16::from_be(inet.get(setting!(inet_sport))?),
         remote_port: u16::from_be(common.get(setting!(skc_dport))?),
         bound_port: common.get(setting!(skc_num)),
+        netns: field(net, setting!(net_inum)),
+    })
+}
+
+/// Reads what a TCP socket has counted; `None` where the kernel's layout is not known.
+#[inline(always)]
+pub(crate) fn counts(sk: u64) -> Option<Counts> {
+    Some(Counts {
+        bytes_sent: field(sk, setting!(tcp_bytes_sent))?,
+        bytes_acked: field(sk, setting!(tcp_bytes_acked))?,
+        bytes_received: field(sk, setting!(tcp_bytes_received))?,
+        srtt_us_times_8: field(sk, setting!(tcp_srtt_us))?,
+        total_retransmits: field(sk, setting!(tcp_total_retrans))?,
+        error: field(sk, setting!(sk_err))?,
+        soft_error: field(sk, setting!(sk_err_soft))?,
+    })
+}
+
+/// Reads the state of a socket of any kind.
+#[inline(always)]
+pub(crate) fn state(sk: u64) -> Option<u8> {
+    field(sk, setting!(skc_state))
+}
+
+/// Reads both errors of a socket.
+#[inline(always)]
+pub(crate) fn errors(sk: u64) -> Option<(u32, u32)> {
+    Some((
+        field(sk, setting!(sk_err))?,
+        field(sk, setting!(sk_err_soft))?,
+    ))
+}
+
+/// Reads the addresses of a half-open connection (`struct request_sock` begins with a `sock_common`)
+/// into the record.
+#[inline(always)]
+pub(crate) fn from_request(scratch: &mut Scratch, listener: u64, request: u64) -> Option<Facts> {
+    let Scratch { out, common, .. } = scratch;
+    common.read(request, 0)?;
+    out.state.header.sk = listener;
+    let family = common.get(setting!(skc_family))?;
+    out.state.family = family;
+    if family == AF_INET6 {
+        out.state.local_addr = common.get(setting!(skc_v6_rcv_saddr))?;
+        out.state.remote_addr = common.get(setting!(skc_v6_daddr))?;
+    } else {
+        out.state.local_addr = mapped(common.get(setting!(skc_rcv_saddr))?);
+        out.state.remote_addr = mapped(common.get(setting!(skc_daddr))?);
+    }
+    let net = common.get::<u64>(setting!(skc_net)).unwrap_or(0);
+    Some(Facts {
+        old_state: ESTABLISHED,
+        new_state: ESTABLISHED,
+        local_port: common.get(setting!(skc_num))?,
+        remote_port: u16::from_be(common.get(setting!(skc_dport))?),
+        bound_port: None,
         netns: field(net, setting!(net_inum)),
     })
 }

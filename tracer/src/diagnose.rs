@@ -42,3 +42,26 @@ pub enum ClosedBy {
     /// Both at once (simultaneous close).
     Both,
 }
+
+/// Which evidence there is to judge by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each hook is there or not, on its own"
+)]
+pub struct Sources {
+    /// `tcp:tcp_retransmit_skb`
+    pub retransmit: bool,
+    /// `tcp:tcp_retransmit_synack`
+    pub synack_retransmit: bool,
+    /// `tcp:tcp_receive_reset`
+    pub reset_received: bool,
+    /// `tcp:tcp_send_reset`
+    pub reset_sent: bool,
+    /// `sock:inet_sk_error_report`
+    pub socket_error: bool,
+    /// [`crate::event::Counts`] of TCP sockets.
+    pub counts: bool,
+    /// Names of the kernel's reasons for a reset, by number; empty where it gives none.
+    pub reset_reasons: Vec<(u32, String)>,
+}

@@ -77,7 +77,7 @@ pub struct EvidenceEvent {
 /// What an [`EvidenceEvent`] tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// A segment was sent again (`tcp:tcp_retransmit_skb`): a SYN while the socket is in SYN_SENT.
+    /// A segment was sent again (`tcp:tcp_retransmit_skb`): a SYN while the socket is in `SYN_SENT`.
     Retransmit,
     /// The peer's reset arrived (`tcp:tcp_receive_reset`). The state change follows.
     ResetReceived,

@@ -3,6 +3,8 @@
 //! Everything optional is decided by trying, and each thing that is not to be had leaves a reason
 //! that the user can see.
 
+mod attach;
+mod batch;
 pub mod btf;
 mod error;
 pub mod format;
@@ -13,7 +15,9 @@ mod machine;
 mod sets;
 mod tracefs;
 
+pub use attach::HookChoice;
+pub use batch::Batch;
 pub use error::Error;
-pub use loader::{HookChoice, Kernel, Options, btf_bytes, default_ring_bytes};
+pub use loader::{Kernel, Options, btf_bytes, default_ring_bytes};
 pub use machine::{clock_map, machine_facts};
 pub use tracefs::{TraceFs, find_or_mount};

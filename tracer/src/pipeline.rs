@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::flow::Flow;
-use crate::kernel::{self, Kernel, clock_map};
+use crate::kernel::{self, Batch, Kernel, clock_map};
 use crate::output::{self, Output};
 use crate::session::Totals;
 
@@ -18,8 +18,8 @@ use crate::session::Totals;
 const BATCH: usize = 16_384;
 const BUSY_POLL: Duration = Duration::from_millis(5);
 const IDLE_POLL: Duration = Duration::from_millis(40);
-/// Between two looks at clocks and losses. The end of a connection is told after one of them.
-const HOUSEKEEPING: Duration = Duration::from_millis(50);
+/// Between two looks at clocks and losses.
+const HOUSEKEEPING: Duration = Duration::from_millis(250);
 /// For a reader that has stopped reading.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -33,17 +33,14 @@ pub async fn run(
     let mut stop = Stop::new(duration);
     let mut poll = BUSY_POLL;
     let mut housekeeping = Instant::now();
+    let mut batch = Batch::default();
     loop {
-        let drained_ns = clock_map().mono_ns;
-        let count = kernel.drain(BATCH, |record| flow.record(record));
-        kernel.flush_log();
         if housekeeping.elapsed() >= HOUSEKEEPING {
             housekeeping = Instant::now();
-            look_after(kernel, flow)?;
-            if count < BATCH {
-                flow.handle_timeout(drained_ns);
-            }
+            kernel.count_refused();
+            flow.set_clock(clock_map());
         }
+        let count = take_batch(kernel, flow, &mut batch)?;
         tokio::select! {
             biased;
             () = stop.wait() => break,
@@ -66,19 +63,33 @@ pub async fn run(
     }
 
     kernel.detach();
-    while kernel.drain(BATCH, |record| flow.record(record)) > 0 {}
-    kernel.flush_log();
-    look_after(kernel, flow)?;
+    kernel.count_refused();
+    flow.set_clock(clock_map());
+    while take_batch(kernel, flow, &mut batch)? > 0 {}
     let totals = flow.finish(clock_map().mono_ns);
     let ending = output.finish(flow.buffer(), PATIENCE).await;
     Ok((totals, ending))
 }
 
-fn look_after(kernel: &Kernel, flow: &mut Flow) -> Result<(), kernel::Error> {
-    let clock = clock_map();
-    flow.set_clock(clock);
-    flow.set_losses(kernel.losses()?, clock.mono_ns);
-    Ok(())
+/// Moves records on; yields how many. Losses are asked for after the records were taken and told before
+/// they are handled, so that whatever comes after a loss is known to.
+fn take_batch(
+    kernel: &mut Kernel,
+    flow: &mut Flow,
+    batch: &mut Batch,
+) -> Result<usize, kernel::Error> {
+    batch.clear();
+    let now_ns = clock_map().mono_ns;
+    kernel.fill(batch, BATCH);
+    flow.set_losses(kernel.losses()?, clock_map().mono_ns);
+    for record in batch.iter() {
+        flow.record(record);
+    }
+    if batch.len() < BATCH {
+        flow.handle_timeout(now_ns);
+    }
+    kernel.flush_log();
+    Ok(batch.len())
 }
 
 /// Whatever ends a run from outside.

@@ -27,7 +27,7 @@ pub(crate) fn exit(ctx: &TracePointContext) -> u32 {
     // The states only stand for "in mid-life": the filter asks for ends and namespace.
     match sock::from_sock(scratch, sk, ESTABLISHED, ESTABLISHED) {
         Ok(facts) => {
-            if select::transition(&facts, &scratch.out, false) {
+            if select::transition(&facts, &scratch.out, None) {
                 emit::accept(sk, task::current());
             }
         }

@@ -17,12 +17,12 @@
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use aya_log_ebpf::{debug, warn};
 use tracer_common::config::Counter;
-use tracer_common::select::{Facts, runs_in_caller};
+use tracer_common::select::{Facts, runs_in_caller, wants_counts};
 use tracer_common::wire::FLAG_TWIN;
 
-use crate::emit::Probe;
+use crate::emit::{Following, Probe};
 use crate::maps::{Scratch, count, this_cpu};
-use crate::sock::{self, Skip};
+use crate::sock::{self, IPPROTO_TCP, Skip};
 use crate::{emit, select, task};
 
 const FIRST: Probe = Probe {
@@ -142,11 +142,21 @@ fn raw(
 
 #[inline(always)]
 fn deliver(scratch: &mut Scratch, facts: &Facts, probe: &Probe) {
-    let with_task = runs_in_caller(facts.old_state, facts.new_state);
-    if with_task {
-        scratch.out.task = task::current();
+    let (old_state, new_state) = (facts.old_state, facts.new_state);
+    let task = runs_in_caller(old_state, new_state).then(task::current);
+    if !select::transition(facts, &scratch.out, task.as_ref()) {
+        return;
     }
-    if select::transition(facts, &scratch.out, with_task) {
-        emit::state(scratch, facts, with_task, probe);
+    let mut following = Following::Nothing;
+    if let Some(task) = task {
+        scratch.out.trailer.task = task;
+        following = Following::Task;
+    } else if wants_counts(old_state, new_state)
+        && scratch.out.state.protocol == IPPROTO_TCP
+        && let Some(counts) = sock::counts(scratch.out.state.header.sk)
+    {
+        scratch.out.trailer.counts = counts;
+        following = Following::Counts;
     }
+    emit::state(scratch, facts, following, probe);
 }

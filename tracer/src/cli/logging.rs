@@ -1,4 +1,5 @@
-//! Talk on stderr: `-v` for what tracer does, `-vv` for the kernel programs' log as well.
+//! Talk on stderr: `-v` for what tracer does, `-vv` for the kernel programs' log as well, `-vvv` for
+//! how they are loaded.
 
 use env_logger::{Builder, WriteStyle};
 use log::LevelFilter;
@@ -9,6 +10,7 @@ pub(super) fn init(verbose: u8) {
     let (all, aya) = match verbose {
         0 => (LevelFilter::Warn, LevelFilter::Error),
         1 => (LevelFilter::Info, LevelFilter::Warn),
+        2 => (LevelFilter::Debug, LevelFilter::Warn),
         _ => (LevelFilter::Debug, LevelFilter::Debug),
     };
     let _ = Builder::new()

@@ -169,18 +169,32 @@ fn describe_filters(arguments: &TraceArgs) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What the JSON says in its first line, for people.
+/// What the JSON says in its first line, for people: a line for each reason.
 fn tell_what_is_missing(session: &Session) {
-    for hook in &session.hooks {
-        if let HookStatus::Unavailable(reason) = &hook.status {
-            talk(&format!(
-                "note: without {} ({}): {reason}",
-                hook.name, hook.purpose
-            ));
+    let hooks = session.hooks.iter().filter_map(|hook| match &hook.status {
+        HookStatus::Unavailable(reason) => Some((&hook.name, reason)),
+        HookStatus::Attached | HookStatus::NotNeeded => None,
+    });
+    let fields = session
+        .missing_fields
+        .iter()
+        .map(|(field, why)| (field, why));
+    let mut by_reason: Vec<(&String, Vec<&str>)> = Vec::new();
+    for (name, reason) in hooks.chain(fields) {
+        match by_reason.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => by_reason.push((reason, vec![name])),
         }
     }
-    for (field, reason) in &session.missing_fields {
-        talk(&format!("note: without {field}: {reason}"));
+    for (reason, names) in by_reason {
+        talk(&format!("note: without {}: {reason}", names.join(", ")));
+    }
+    if session
+        .hooks
+        .iter()
+        .any(|hook| matches!(hook.status, HookStatus::Unavailable(_)))
+    {
+        talk("hint: `tracer doctor` says what each is for and what mends it");
     }
 }
 

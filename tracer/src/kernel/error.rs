@@ -47,6 +47,19 @@ pub enum Error {
     Incomplete(&'static str),
 }
 
+/// The user lacks a privilege.
+pub(super) fn not_permitted() -> Error {
+    let hint = if rustix::process::geteuid().is_root() {
+        "hint: root may not either: a container without CAP_BPF and CAP_PERFMON, or a kernel that is \
+         locked down; run it on the host"
+    } else {
+        "hint: run it as root, for example with sudo"
+    };
+    Error::NotPermitted {
+        hint: hint.to_owned(),
+    }
+}
+
 /// Whether the cause at the bottom is a lack of privileges.
 pub(super) fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);

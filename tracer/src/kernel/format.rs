@@ -33,22 +33,50 @@ pub enum FormatError {
 
 /// Fields of one tracepoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Format(Vec<Field>);
+pub struct Format {
+    fields: Vec<Field>,
+    print: String,
+}
 
 impl Format {
     /// Reads the text of a `format` file; lines that describe no field are passed over.
     pub fn parse(text: &str) -> Self {
-        Self(text.lines().filter_map(parse_field).collect())
+        Self {
+            fields: text.lines().filter_map(parse_field).collect(),
+            print: text
+                .lines()
+                .find_map(|line| line.strip_prefix("print fmt: "))
+                .unwrap_or_default()
+                .to_owned(),
+        }
     }
 
     /// All fields, in the kernel's order.
     pub fn fields(&self) -> &[Field] {
-        &self.0
+        &self.fields
+    }
+
+    /// Names that the kernel prints for the values of a field, by number
+    /// (`__print_symbolic(REC->name, { 0, "NAME" }, ...)`); empty where it has none.
+    pub fn symbols(&self, name: &str) -> Vec<(u32, String)> {
+        let start = format!("__print_symbolic(REC->{name}, ");
+        let Some((_, list)) = self.print.split_once(&start) else {
+            return Vec::new();
+        };
+        let list = list.split_once("})").map_or(list, |(list, _)| list);
+        list.split("},")
+            .filter_map(|entry| {
+                let entry = entry.trim().trim_start_matches('{').trim_end_matches('}');
+                let (number, name) = entry.split_once(',')?;
+                let name = name.trim().strip_prefix('"')?.strip_suffix('"')?;
+                Some((number.trim().parse().ok()?, name.to_owned()))
+            })
+            .collect()
     }
 
     /// The field of that name.
     pub fn field(&self, name: &str) -> Result<&Field, FormatError> {
-        self.0
+        self.fields
             .iter()
             .find(|field| field.name == name)
             .ok_or_else(|| FormatError::NoField(name.to_owned()))
@@ -124,6 +152,22 @@ print fmt: \"family=%s\", REC->family
     }
 
     #[test]
+    fn names_of_values() {
+        let text = "print fmt: \"state=%s reason=%s\", __print_symbolic(REC->state, { 1, \"A\" }), \
+                    __print_symbolic(REC->reason, { 0, \"NOT_SPECIFIED\" }, { 12, \"TCP_ABORT_ON_LINGER\" })\n";
+        let format = Format::parse(text);
+        assert_eq!(
+            format.symbols("reason"),
+            [
+                (0, "NOT_SPECIFIED".to_owned()),
+                (12, "TCP_ABORT_ON_LINGER".to_owned())
+            ]
+        );
+        assert_eq!(format.symbols("state"), [(1, "A".to_owned())]);
+        assert_eq!(format.symbols("other"), []);
+    }
+
+    #[test]
     fn nonsense_has_no_fields() {
         for text in [
             "",
@@ -131,7 +175,9 @@ print fmt: \"family=%s\", REC->family
             "field:;offset:;size:;",
             "field:int x; offset:-1; size:4;",
         ] {
-            assert!(Format::parse(text).fields().is_empty());
+            let format = Format::parse(text);
+            assert!(format.fields().is_empty());
+            assert!(format.symbols("x").is_empty());
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Layout {
     pub classic: Result<(), String>,
     /// An accepted socket can be found behind its file descriptor, or why not.
     pub accept: Result<(), String>,
+    /// The programs for evidence can read a socket, or why not.
+    pub evidence: Result<(), String>,
     /// Optional data, each with why it is not to be had.
     pub missing: Vec<(String, String)>,
     /// Fields of the kernel found, as `where.field@offset`.
@@ -33,6 +35,7 @@ pub fn resolve(
         raw: Ok(()),
         classic: Ok(()),
         accept: Ok(()),
+        evidence: Ok(()),
         missing: Vec::new(),
         found: Vec::new(),
     };
@@ -41,7 +44,9 @@ pub fn resolve(
         Err(reason) => {
             layout.raw = Err(reason.clone());
             layout.accept = Err(reason.clone());
+            layout.evidence = Err(reason.clone());
             layout.missing.push(("netns".to_owned(), reason.clone()));
+            layout.missing.push(("counts".to_owned(), reason.clone()));
             layout.missing.push(("kernel_thread".to_owned(), reason));
         }
     }
@@ -58,6 +63,11 @@ pub fn resolve(
 impl Layout {
     fn resolve_btf(&mut self, btf: &Btf<'_>) {
         self.raw = self.resolve_sock(btf).map_err(|error| error.to_string());
+        self.evidence = self.raw.clone();
+        if let Err(error) = self.resolve_counts(btf) {
+            self.config.tcp_bytes_sent = ABSENT;
+            self.missing.push(("counts".to_owned(), error.to_string()));
+        }
         if let Err(error) = self.resolve_netns(btf) {
             self.config.skc_net = ABSENT;
             self.missing.push(("netns".to_owned(), error.to_string()));
@@ -77,7 +87,9 @@ impl Layout {
             fits(offset, size, SOCK_COMMON_WINDOW)
         };
         self.config.skc_family = common(self, "skc_family", 2)?;
+        self.config.skc_state = common(self, "skc_state", 1)?;
         self.config.skc_daddr = common(self, "skc_daddr", 4)?;
+        self.config.skc_rcv_saddr = common(self, "skc_rcv_saddr", 4)?;
         self.config.skc_dport = common(self, "skc_dport", 2)?;
         self.config.skc_num = common(self, "skc_num", 2)?;
         // A kernel without IPv6 has no IPv6 sockets either.
@@ -91,6 +103,18 @@ impl Layout {
         self.config.inet_saddr = fits(saddr - window, 4, INET_WINDOW)?;
         // Last, since the programs do nothing without it.
         self.config.sk_protocol = self.find(btf, "sock", "sk_protocol", Some(2))?;
+        Ok(())
+    }
+
+    /// Sets the field that the programs look at first only when all are known.
+    fn resolve_counts(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
+        self.config.sk_err = self.find(btf, "sock", "sk_err", Some(4))?;
+        self.config.sk_err_soft = self.find(btf, "sock", "sk_err_soft", Some(4))?;
+        self.config.tcp_bytes_acked = self.find(btf, "tcp_sock", "bytes_acked", Some(8))?;
+        self.config.tcp_bytes_received = self.find(btf, "tcp_sock", "bytes_received", Some(8))?;
+        self.config.tcp_srtt_us = self.find(btf, "tcp_sock", "srtt_us", Some(4))?;
+        self.config.tcp_total_retrans = self.find(btf, "tcp_sock", "total_retrans", Some(4))?;
+        self.config.tcp_bytes_sent = self.find(btf, "tcp_sock", "bytes_sent", Some(8))?;
         Ok(())
     }
 
@@ -232,7 +256,7 @@ mod tests {
         assert_eq!(layout.raw, Err("no BTF".into()));
         assert_eq!(layout.classic, Err("no tracefs".into()));
         assert_eq!(layout.accept, Err("no BTF".into()));
-        assert_eq!(layout.missing.len(), 2);
+        assert_eq!(layout.missing.len(), 3);
     }
 
     #[test]

@@ -3,40 +3,28 @@
 use std::fs;
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use aya::programs::raw_trace_point::RawTracePointLink;
-use aya::programs::trace_point::TracePointLink;
-use aya::programs::{ProgramError, RawTracePoint, TracePoint};
-use aya::{Btf as AyaBtf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
-use tracer_common::config::Config;
+use tracer_common::config::{ARGUMENT_RESET_REASON, ARGUMENT_RETRANSMIT_ERROR, Config};
 use tracer_common::names;
 use zerocopy::IntoBytes as _;
 
+use super::attach::{ACCEPT_HOOK, Attach, HookChoice, Link, TRACEPOINT, TWIN_PURPOSE};
+use super::batch::Batch;
 use super::btf::Btf;
-use super::error::{Error, describe, is_permission};
+use super::error::{Error, is_permission, not_permitted};
 use super::format::Format;
 use super::layout::{self, Layout};
+use super::losses::{self, Refused};
+use super::sets;
 use super::tracefs::{self, TraceFs};
-use super::{losses, sets};
+use crate::diagnose::Sources;
 use crate::filter::Filter;
 use crate::session::{HookReport, HookStatus, Lost};
 
 static OBJECT: &[u8] = include_bytes_aligned!("../../ebpf/tracer.bpf.o");
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
-const TRACEPOINT: &str = "inet_sock_set_state";
-
-/// Which way to listen to state changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HookChoice {
-    /// Raw tracepoint where possible, else the classic one.
-    #[default]
-    Auto,
-    /// Raw tracepoint or nothing.
-    Raw,
-    /// Classic tracepoint or nothing.
-    Classic,
-}
 
 /// How to load.
 #[derive(Clone, Debug)]
@@ -61,7 +49,8 @@ pub fn default_ring_bytes() -> u32 {
 /// Attached programs. Dropping it detaches and frees all of them.
 pub struct Kernel {
     ring: RingBuf<MapData>,
-    counters: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, losses::Counters>,
+    refused: Refused,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// What tracer listens to.
     pub hooks: Vec<HookReport>,
@@ -73,22 +62,18 @@ pub struct Kernel {
     pub tracefs: Result<TraceFs, String>,
     main_program: &'static str,
     has_twin: bool,
+    /// Programs for evidence that are attached.
+    evidence: Vec<&'static str>,
+    reset_reasons: Vec<(u32, String)>,
     links: Vec<Link>,
     ebpf: Ebpf,
-}
-
-/// An attached program; dropping it detaches.
-#[expect(dead_code, reason = "held to be dropped")]
-enum Link {
-    Raw(RawTracePointLink),
-    Classic(TracePointLink),
 }
 
 impl Kernel {
     /// Loads and attaches all that this kernel allows.
     pub fn load(options: &Options<'_>) -> Result<Self, Error> {
         let tracefs = tracefs::find_or_mount();
-        let layout = read_layout(&tracefs);
+        let (layout, reset_reasons) = read_layout(&tracefs);
         let config = Config {
             filters: sets::flags(options.filter),
             ..layout.config
@@ -104,14 +89,16 @@ impl Kernel {
 
         let mut ebpf = create(options, &config)?;
         sets::fill(&mut ebpf, options.filter)?;
-        let mut attach = Attach {
-            ebpf: &mut ebpf,
-            hooks: Vec::new(),
-            links: Vec::new(),
-        };
+        let mut attach = Attach::new(&mut ebpf);
         let main_program = attach.state_hooks(options.hook, &layout)?;
         attach.accept(&layout);
-        let Attach { hooks, links, .. } = attach;
+        attach.evidence(&layout);
+        let Attach {
+            hooks,
+            links,
+            evidence,
+            ..
+        } = attach;
         let has_twin = hooks
             .iter()
             .any(|hook| hook.purpose == TWIN_PURPOSE && hook.status == HookStatus::Attached);
@@ -130,6 +117,7 @@ impl Kernel {
                 .map_err(|source| map_error(names::EVENTS, source))?,
             counters: PerCpuArray::try_from(take(&mut ebpf, names::COUNTERS)?)
                 .map_err(|source| map_error(names::COUNTERS, source))?,
+            refused: Refused::default(),
             logger,
             hooks,
             missing,
@@ -137,10 +125,12 @@ impl Kernel {
             tracefs,
             main_program,
             has_twin,
+            evidence,
+            reset_reasons,
             links,
             ebpf,
         };
-        if kernel.refused_runs().is_none() {
+        if kernel.refused_runs(kernel.main_program).is_none() {
             kernel.missing.push((
                 "lost.reentry".to_owned(),
                 "the kernel does not count the runs it refuses (Linux 5.12 and later do)"
@@ -157,15 +147,27 @@ impl Kernel {
             .any(|hook| hook.name == ACCEPT_HOOK && hook.status == HookStatus::Attached)
     }
 
-    /// Hands over at most `budget` records; yields how many there were.
-    pub fn drain(&mut self, budget: usize, mut each: impl FnMut(&[u8])) -> usize {
-        for count in 0..budget {
-            match self.ring.next() {
-                Some(record) => each(&record),
-                None => return count,
-            }
+    /// Which evidence the kernel programs deliver.
+    pub fn sources(&self) -> Sources {
+        let attached = |program: &str| self.evidence.contains(&program);
+        Sources {
+            retransmit: attached(names::RETRANSMIT),
+            synack_retransmit: attached(names::SYNACK),
+            reset_received: attached(names::RESET_RECEIVED),
+            reset_sent: attached(names::RESET_SENT),
+            socket_error: attached(names::SOCKET_ERROR),
+            counts: self.missing.iter().all(|(field, _)| field != "counts"),
+            reset_reasons: self.reset_reasons.clone(),
         }
-        budget
+    }
+
+    /// Adds what is in the ring buffer to `batch`, until that holds `limit` records.
+    pub fn fill(&mut self, batch: &mut Batch, limit: usize) {
+        while batch.len() < limit
+            && let Some(record) = self.ring.next()
+        {
+            batch.push(&record);
+        }
     }
 
     /// Stops listening; what was recorded before can still be drained. The last attached goes first, so
@@ -183,23 +185,28 @@ impl Kernel {
         }
     }
 
-    /// Events that did not arrive, since the start.
+    /// Events that did not arrive, since the start. Refused runs are those of the last
+    /// [`Kernel::count_refused`].
     pub fn losses(&self) -> Result<Lost, Error> {
-        let refused = self.refused_runs().unwrap_or(0);
-        losses::read(&self.counters, refused, self.has_twin)
-            .map_err(|source| map_error(names::COUNTERS, source))
+        let counters =
+            losses::read(&self.counters).map_err(|source| map_error(names::COUNTERS, source))?;
+        Ok(losses::lost(&counters, self.refused, self.has_twin))
     }
 
-    fn refused_runs(&self) -> Option<u64> {
+    /// Asks the kernel how often it refused to run the programs; takes some ten microseconds for each.
+    pub fn count_refused(&mut self) {
+        let others = std::iter::once(names::ACCEPT_EXIT).chain(self.evidence.iter().copied());
+        self.refused = Refused {
+            state: self.refused_runs(self.main_program).unwrap_or(0),
+            others: others.filter_map(|name| self.refused_runs(name)).sum(),
+        };
+    }
+
+    fn refused_runs(&self, program: &str) -> Option<u64> {
         use std::os::fd::AsFd as _;
-        let program = self.ebpf.program(self.main_program)?;
-        losses::refused_runs(program.fd().ok()?.as_fd())
+        losses::refused_runs(self.ebpf.program(program)?.fd().ok()?.as_fd())
     }
 }
-
-/// Name under which the accept hook is reported.
-const ACCEPT_HOOK: &str = "tracepoint:syscalls:sys_exit_accept*";
-const TWIN_PURPOSE: &str = "transitions that the kernel refuses to run the first program for";
 
 /// Size of the kernel's type information, or why it is not to be had.
 pub fn btf_bytes() -> Result<u64, String> {
@@ -208,7 +215,8 @@ pub fn btf_bytes() -> Result<u64, String> {
         .map_err(|error| format!("cannot read {BTF_PATH}: {error}"))
 }
 
-fn read_layout(tracefs: &Result<TraceFs, String>) -> Layout {
+/// Offsets, and the names of the reasons for which a reset is sent.
+fn read_layout(tracefs: &Result<TraceFs, String>) -> (Layout, Vec<(u32, String)>) {
     let data = fs::read(BTF_PATH).map_err(|error| format!("cannot read {BTF_PATH}: {error}"));
     let btf = data
         .as_deref()
@@ -220,11 +228,26 @@ fn read_layout(tracefs: &Result<TraceFs, String>) -> Layout {
     let state = format("sock", TRACEPOINT);
     // Both accept calls have the same record.
     let accept = format("syscalls", "sys_exit_accept4");
-    layout::resolve(
+    let mut layout = layout::resolve(
         btf.as_ref().map_err(Clone::clone),
         state.as_ref().map_err(Clone::clone),
         accept.as_ref().map_err(Clone::clone),
-    )
+    );
+    // An argument is there if the record has a field made from it.
+    let has = |format: &Result<Format, String>, name| {
+        format
+            .as_ref()
+            .is_ok_and(|format| format.field(name).is_ok())
+    };
+    let reset = format("tcp", "tcp_send_reset");
+    if has(&reset, "reason") {
+        layout.config.hook_arguments |= ARGUMENT_RESET_REASON;
+    }
+    if has(&format("tcp", "tcp_retransmit_skb"), "err") {
+        layout.config.hook_arguments |= ARGUMENT_RETRANSMIT_ERROR;
+    }
+    let reasons = reset.map_or_else(|_| Vec::new(), |format| format.symbols("reason"));
+    (layout, reasons)
 }
 
 fn create(options: &Options<'_>, config: &Config) -> Result<Ebpf, Error> {
@@ -249,154 +272,6 @@ fn create(options: &Options<'_>, config: &Config) -> Result<Ebpf, Error> {
             Error::Maps(error)
         }
     })
-}
-
-fn not_permitted() -> Error {
-    let hint = if rustix::process::geteuid().is_root() {
-        "hint: root may not either: a container without CAP_BPF and CAP_PERFMON, or a kernel that is \
-         locked down; run it on the host"
-    } else {
-        "hint: run it as root, for example with sudo"
-    };
-    Error::NotPermitted {
-        hint: hint.to_owned(),
-    }
-}
-
-/// Attaches hook by hook and writes down how each went.
-struct Attach<'e> {
-    ebpf: &'e mut Ebpf,
-    hooks: Vec<HookReport>,
-    links: Vec<Link>,
-}
-
-impl Attach<'_> {
-    /// The best way to hear of state changes; yields the name of the program in use.
-    fn state_hooks(&mut self, choice: HookChoice, layout: &Layout) -> Result<&'static str, Error> {
-        let raw = match (choice, &layout.raw) {
-            (HookChoice::Classic, _) => Err("left out by --hook classic".to_owned()),
-            (_, Err(reason)) => Err(reason.clone()),
-            (_, Ok(())) => self.raw(names::STATE_RAW)?,
-        };
-        let attached = raw.is_ok();
-        let twin = match &raw {
-            Ok(()) => self.raw(names::STATE_RAW_TWIN)?,
-            Err(_) => Err("only beside the raw tracepoint".to_owned()),
-        };
-        self.report(
-            "raw_tracepoint:inet_sock_set_state",
-            "state transitions",
-            &raw,
-        );
-        self.report(
-            "raw_tracepoint:inet_sock_set_state (twin)",
-            TWIN_PURPOSE,
-            &twin,
-        );
-
-        let classic_name = "tracepoint:sock:inet_sock_set_state";
-        if attached {
-            self.hooks.push(HookReport {
-                name: classic_name.to_owned(),
-                purpose: "state transitions, without the raw tracepoint".to_owned(),
-                status: HookStatus::NotNeeded,
-            });
-            return Ok(names::STATE_RAW);
-        }
-        let classic = match (choice, &layout.classic) {
-            (HookChoice::Raw, _) => Err("left out by --hook raw".to_owned()),
-            (_, Err(reason)) => Err(reason.clone()),
-            (_, Ok(())) => self.classic(names::STATE_CLASSIC, &[("sock", TRACEPOINT)])?,
-        };
-        self.report(
-            classic_name,
-            "state transitions, without the raw tracepoint",
-            &classic,
-        );
-        if classic.is_ok() {
-            return Ok(names::STATE_CLASSIC);
-        }
-        let reasons = self.hooks.iter().filter_map(|hook| match &hook.status {
-            HookStatus::Unavailable(reason) => Some(format!("  {}: {reason}", hook.name)),
-            HookStatus::Attached | HookStatus::NotNeeded => None,
-        });
-        Err(Error::NoHook {
-            reasons: reasons.collect::<Vec<_>>().join("\n"),
-        })
-    }
-
-    fn accept(&mut self, layout: &Layout) {
-        let attached = layout.accept.clone().and_then(|()| {
-            let calls = [
-                ("syscalls", "sys_exit_accept4"),
-                ("syscalls", "sys_exit_accept"),
-            ];
-            self.classic(names::ACCEPT_EXIT, &calls)
-                .unwrap_or_else(|error| Err(error.to_string()))
-        });
-        self.report(ACCEPT_HOOK, "which process accepts a connection", &attached);
-    }
-
-    /// The outer error is final, the inner one a reason to do without.
-    fn raw(&mut self, name: &'static str) -> Result<Result<(), String>, Error> {
-        let program: &mut RawTracePoint = program(self.ebpf, name)?;
-        let links = &mut self.links;
-        outcome((|| {
-            program.load()?;
-            let id = program.attach(TRACEPOINT)?;
-            links.push(Link::Raw(program.take_link(id)?));
-            Ok(())
-        })())
-    }
-
-    fn classic(
-        &mut self,
-        name: &'static str,
-        tracepoints: &[(&str, &str)],
-    ) -> Result<Result<(), String>, Error> {
-        let program: &mut TracePoint = program(self.ebpf, name)?;
-        let links = &mut self.links;
-        outcome((|| {
-            program.load()?;
-            for (group, name) in tracepoints {
-                let id = program.attach(group, name)?;
-                links.push(Link::Classic(program.take_link(id)?));
-            }
-            Ok(())
-        })())
-    }
-
-    fn report(&mut self, name: &str, purpose: &str, outcome: &Result<(), String>) {
-        self.hooks.push(HookReport {
-            name: name.to_owned(),
-            purpose: purpose.to_owned(),
-            status: match outcome {
-                Ok(()) => HookStatus::Attached,
-                Err(reason) => HookStatus::Unavailable(reason.clone()),
-            },
-        });
-    }
-}
-
-fn outcome(attached: Result<(), ProgramError>) -> Result<Result<(), String>, Error> {
-    match attached {
-        Ok(()) => Ok(Ok(())),
-        Err(error) => {
-            let reason = describe(&error);
-            if is_permission(&EbpfError::from(error)) && !rustix::process::geteuid().is_root() {
-                return Err(not_permitted());
-            }
-            Ok(Err(reason))
-        }
-    }
-}
-
-fn program<'e, P>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut P, Error>
-where
-    &'e mut P: TryFrom<&'e mut aya::programs::Program, Error = ProgramError>,
-{
-    let program = ebpf.program_mut(name).ok_or(Error::Incomplete(name))?;
-    program.try_into().map_err(|_| Error::Incomplete(name))
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, Error> {

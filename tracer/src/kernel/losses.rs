@@ -3,30 +3,65 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use aya::maps::{MapData, MapError, PerCpuArray};
-use tracer_common::config::Counter;
+use tracer_common::config::{COUNTERS, Counter};
 
 use crate::session::Lost;
 
-/// Counters of all programs, summed over the CPUs.
-pub(super) fn read(
-    counters: &PerCpuArray<MapData, u64>,
-    refused: u64,
-    has_twin: bool,
-) -> Result<Lost, MapError> {
-    let sum = |counter: Counter| -> Result<u64, MapError> {
-        Ok(counters.get(&(counter as u32), 0)?.iter().sum())
-    };
-    let seen_by_twin = if has_twin { sum(Counter::TwinSaw)? } else { 0 };
-    Ok(Lost {
-        ring_full: sum(Counter::StateRingFull)?
-            + sum(Counter::TwinRingFull)?
-            + sum(Counter::AcceptRingFull)?,
-        reentry: refused.saturating_sub(seen_by_twin),
-        unreadable: sum(Counter::StateUnreadable)?
-            + sum(Counter::TwinUnreadable)?
-            + sum(Counter::AcceptUnreadable)?,
+/// Counters of all programs, by [`Counter`].
+pub(super) type Counters = [u64; COUNTERS];
+
+const RING_FULL: [Counter; 8] = [
+    Counter::StateRingFull,
+    Counter::TwinRingFull,
+    Counter::AcceptRingFull,
+    Counter::RetransmitRingFull,
+    Counter::ResetReceivedRingFull,
+    Counter::ResetSentRingFull,
+    Counter::SocketErrorRingFull,
+    Counter::SynAckRingFull,
+];
+const UNREADABLE: [Counter; 8] = [
+    Counter::StateUnreadable,
+    Counter::TwinUnreadable,
+    Counter::AcceptUnreadable,
+    Counter::RetransmitUnreadable,
+    Counter::ResetReceivedUnreadable,
+    Counter::ResetSentUnreadable,
+    Counter::SocketErrorUnreadable,
+    Counter::SynAckUnreadable,
+];
+
+/// How often the kernel refused to run programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// The program that records transitions.
+    pub(super) state: u64,
+    /// All that have no twin.
+    pub(super) others: u64,
+}
+
+/// Sums over the CPUs.
+pub(super) fn read(map: &PerCpuArray<MapData, Counters>) -> Result<Counters, MapError> {
+    let mut sums = [0; COUNTERS];
+    for cpu in map.get(&0, 0)?.iter() {
+        for (sum, count) in sums.iter_mut().zip(cpu) {
+            *sum += count;
+        }
+    }
+    Ok(sums)
+}
+
+/// What counters and refusals mean.
+pub(super) fn lost(counters: &Counters, refused: Refused, has_twin: bool) -> Lost {
+    let count = |counter: Counter| counters.get(counter as usize).copied().unwrap_or(0);
+    let sum = |list: &[Counter]| list.iter().map(|counter| count(*counter)).sum();
+    let recovered = if has_twin { count(Counter::TwinSaw) } else { 0 };
+    Lost {
+        ring_full: sum(&RING_FULL),
+        reentry: refused.state.saturating_sub(recovered) + refused.others,
+        unreadable: sum(&UNREADABLE),
         undecodable: 0,
-    })
+    }
 }
 
 /// How often the kernel refused to run a program because it was running on that CPU already.
@@ -55,5 +90,34 @@ mod tests {
             "pos:\t0\nprog_type:\t17\nrun_cnt:\t0\nrecursion_misses:\t42\nverified_insns:\t9\n";
         assert_eq!(parse_refused_runs(text), Some(42));
         assert_eq!(parse_refused_runs("prog_type:\t17\n"), None);
+    }
+
+    #[test]
+    fn every_counter_is_a_loss_or_the_twins() {
+        let mut counted = [0u32; COUNTERS];
+        for counter in RING_FULL
+            .iter()
+            .chain(&UNREADABLE)
+            .chain(&[Counter::TwinSaw])
+        {
+            counted[*counter as usize] += 1;
+        }
+        assert_eq!(counted, [1; COUNTERS]);
+    }
+
+    #[test]
+    fn the_twin_makes_up_for_refusals_of_the_first_program_only() {
+        let mut counters = [0; COUNTERS];
+        counters[Counter::TwinSaw as usize] = 7;
+        counters[Counter::SynAckRingFull as usize] = 3;
+        let refused = Refused {
+            state: 9,
+            others: 5,
+        };
+        let with = lost(&counters, refused, true);
+        assert_eq!((with.reentry, with.ring_full), (2 + 5, 3));
+        assert_eq!(lost(&counters, refused, false).reentry, 9 + 5);
+        // A repetition by the twin is seen without a refusal.
+        assert_eq!(lost(&counters, Refused::default(), true).reentry, 0);
     }
 }

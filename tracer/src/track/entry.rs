@@ -13,6 +13,10 @@ pub(super) const MAX_HELD: usize = 8;
 /// Events lost below which a socket cannot have come back to the state it was in.
 const SHORTEST_CYCLE: u64 = 2;
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and they pack"
+)]
 pub(super) struct Entry {
     pub(super) id: ConnId,
     pub(super) local: Endpoint,
@@ -115,12 +119,9 @@ impl Entry {
                     .is_none_or(|state| lies_ahead(state, event.from)))
     }
 
-    /// Whether the twin's `event` is the last transition once more. One that leaves the state as it is
-    /// cannot be told from a second one like it, so it does not count as repeated.
+    /// Whether `event` is the last transition once more.
     pub(super) fn repeated_by(&self, event: &StateEvent) -> bool {
-        event.from != event.to
-            && self.last_from == event.from.to_kernel()
-            && self.state() == Some(event.to)
+        self.last_from == event.from.to_kernel() && self.state() == Some(event.to)
     }
 
     /// Takes in a transition of this life.

@@ -11,6 +11,7 @@ use crate::state::State;
 /// That something is not here means that it did not happen only where a hook would have told, and where
 /// the evidence is not [incomplete](Self::incomplete).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Gathered {
     /// What its socket had counted on the way to `ESTABLISHED`. TCP only.
     pub opened: Option<Opened>,

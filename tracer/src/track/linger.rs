@@ -19,13 +19,14 @@ pub(super) struct Lingering {
 pub(super) struct Closed {
     pub(super) sk: u64,
     pub(super) entry: Entry,
-    pub(super) closed_ns: u64,
+    /// When it was closed.
+    pub(super) at_ns: u64,
 }
 
 impl Closed {
     /// Whether nothing more is to be expected.
     pub(super) fn is_over(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.closed_ns) >= LINGER_NS
+        now_ns.saturating_sub(self.at_ns) >= LINGER_NS
     }
 }
 

@@ -98,14 +98,12 @@ fn state(name: &str) -> State {
 }
 
 fn owner(conn: &Connection) -> String {
-    match conn.owner.pid {
-        Some(pid) => format!("{:?}:{pid}", conn.owner.source),
-        None => {
-            assert_eq!(conn.owner.source, OwnerSource::Unknown);
-            assert_eq!(conn.owner.comm, None);
-            "?".to_owned()
-        }
+    if let Some(pid) = conn.owner.pid {
+        return format!("{:?}:{pid}", conn.owner.source);
     }
+    assert_eq!(conn.owner.source, OwnerSource::Unknown);
+    assert_eq!(conn.owner.comm, None);
+    "?".to_owned()
 }
 
 fn endpoint(text: &str) -> Endpoint {
@@ -267,7 +265,7 @@ impl Story {
         }
         let unspecified: IpAddr = match socket.family {
             Family::Inet6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
-            _ => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            Family::Inet | Family::Other(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
         };
         event.netns = socket.netns;
         event.family = socket.family;

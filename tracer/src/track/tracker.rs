@@ -16,6 +16,9 @@ use crate::event::{
 use crate::filter::{Filter, Verdict};
 use crate::state::{State, legality};
 
+/// Listeners passed over at most to find a connection to forget.
+const LISTENERS_SPARED: usize = 256;
+
 /// How to track.
 #[derive(Clone, Debug)]
 pub struct TrackerConfig {
@@ -64,7 +67,6 @@ pub struct Tracker {
     max_connections: usize,
     /// By socket address, the one touched last at the end.
     sockets: LinkedHashMap<u64, Entry>,
-    open_listeners: usize,
     next_id: u64,
     closed: RecentlyClosed,
     /// Closed, but not told yet that they ended.
@@ -90,7 +92,6 @@ impl Tracker {
         Self {
             max_connections: config.max_connections.max(1),
             sockets: LinkedHashMap::new(),
-            open_listeners: 0,
             next_id: 1,
             closed: RecentlyClosed::new(),
             lingering: Lingering::default(),
@@ -147,7 +148,6 @@ impl Tracker {
         }
         let mut open: Vec<(u64, Entry)> = self.sockets.drain().collect();
         open.sort_unstable_by_key(|(_, entry)| entry.id);
-        self.open_listeners = 0;
         for (sk, entry) in open {
             self.teller.end(sk, &entry, Ending::StillOpen, now_ns, sink);
         }
@@ -186,7 +186,8 @@ impl Tracker {
                 return;
             }
             let entry = slot.remove();
-            self.forget(event.sk, &entry, Ending::EndUnseen, event.mono_ns, sink);
+            self.teller
+                .end(event.sk, &entry, Ending::EndUnseen, event.mono_ns, sink);
         }
         self.begin(event, sink);
     }
@@ -203,7 +204,6 @@ impl Tracker {
             }
         }
         self.teller.advance(&mut entry, event, sink);
-        self.open_listeners += usize::from(entry.role == Role::Listener);
         if event.to == State::Closed {
             self.close(entry, event, sink);
         } else {
@@ -214,12 +214,11 @@ impl Tracker {
     /// Keeps what was closed until its evidence is complete.
     fn close(&mut self, mut entry: Entry, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
         self.closed.remember(event);
-        self.open_listeners -= usize::from(entry.role == Role::Listener);
         self.teller.closed(&mut entry, event);
         let mut closed = Closed {
             sk: event.sk,
             entry,
-            closed_ns: event.mono_ns,
+            at_ns: event.mono_ns,
         };
         if self.tracked() < self.max_connections {
             self.lingering.add(closed);
@@ -252,7 +251,7 @@ impl Tracker {
     /// Makes room for one. Listeners are silent by nature, and owners are derived from them: each gets
     /// another turn while there is anything else.
     fn age_out(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
-        for _ in 0..self.open_listeners {
+        for _ in 0..self.sockets.len().min(LISTENERS_SPARED) {
             match self.sockets.front_entry() {
                 Some(mut oldest) if oldest.get().role == Role::Listener => oldest.to_back(),
                 _ => break,
@@ -264,31 +263,18 @@ impl Tracker {
                 // It may live on and share its port with one still known.
                 self.teller.listeners.forget_all();
             }
-            self.forget(sk, &entry, Ending::AgedOut, now_ns, sink);
+            self.teller.end(sk, &entry, Ending::AgedOut, now_ns, sink);
         }
     }
 
-    /// Ends what was taken out of the map.
-    fn forget(
-        &mut self,
-        sk: u64,
-        entry: &Entry,
-        ending: Ending,
-        now_ns: u64,
-        sink: &mut (impl Sink + ?Sized),
-    ) {
-        if entry.role == Role::Listener {
-            self.open_listeners -= 1;
-            self.teller.listeners.remove(sk, entry);
-        }
-        self.teller.end(sk, entry, ending, now_ns, sink);
-    }
-
+    /// Whether the twin's `event` is the last transition of its socket once more. One that leaves the
+    /// state as it is cannot be told from a second one like it, so it does not count as repeated.
     fn is_repeated(&self, event: &StateEvent) -> bool {
-        match self.sockets.get(&event.sk) {
-            Some(entry) => entry.repeated_by(event),
-            None => self.closed.repeated_by(event),
-        }
+        event.from != event.to
+            && match self.sockets.get(&event.sk) {
+                Some(entry) => entry.repeated_by(event),
+                None => self.closed.repeated_by(event),
+            }
     }
 
     fn handle_accept(&mut self, event: &AcceptEvent, sink: &mut (impl Sink + ?Sized)) {
@@ -386,9 +372,7 @@ impl Teller {
             (State::Closed, State::Listen) => self.listeners.add(event.sk, entry, event.task),
             // Older kernels give the child its addresses after the first transition only.
             (State::Listen | State::SynReceived, _)
-                if entry.role == Role::Server
-                    && entry.owner.source == OwnerSource::Unknown
-                    && !transition.after_gap =>
+                if entry.role == Role::Server && entry.owner.source == OwnerSource::Unknown =>
             {
                 if let Some(task) = self.listeners.owner_of(entry) {
                     entry.offer_owner(&task, OwnerSource::Listener, &self.filter);
@@ -455,13 +439,7 @@ impl Teller {
     }
 
     fn end_closed(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
-        self.end(
-            closed.sk,
-            &closed.entry,
-            Ending::Closed,
-            closed.closed_ns,
-            sink,
-        );
+        self.end(closed.sk, &closed.entry, Ending::Closed, closed.at_ns, sink);
     }
 
     fn end(
@@ -472,6 +450,9 @@ impl Teller {
         now_ns: u64,
         sink: &mut (impl Sink + ?Sized),
     ) {
+        if entry.role == Role::Listener && ending != Ending::Closed {
+            self.listeners.remove(sk, entry);
+        }
         match entry.verdict {
             Verdict::Yes => {
                 entry.describe(&mut self.conn, sk, now_ns, self.lost);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::decode::decode;
 use crate::filter::Filter;
-use crate::kernel::Kernel;
+use crate::kernel::{Batch, Kernel};
 use crate::state::State;
 use crate::track::{
     Connection, Ending, OwnerSource, Role, Sink, Tracker, TrackerConfig, Transition,
@@ -66,13 +66,14 @@ pub(super) fn run(kernel: &mut Kernel, loopback: io::Result<Loopback>) -> Result
         max_connections: 1024,
         filter: Filter::default(),
     });
+    let mut batch = Batch::default();
     while !seen.complete() && started.elapsed() < PATIENCE {
-        let drained = kernel.drain(4096, |record| {
-            if let Ok(event) = decode(record) {
-                tracker.handle(&event, &mut seen);
-            }
-        });
-        if drained == 0 {
+        batch.clear();
+        kernel.fill(&mut batch, 4096);
+        for event in batch.iter().filter_map(|record| decode(record).ok()) {
+            tracker.handle(&event, &mut seen);
+        }
+        if batch.is_empty() {
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -167,6 +167,19 @@ fn owner_and_ports_may_become_known_in_either_order() {
 }
 
 #[test]
+fn a_match_is_remembered_while_other_options_wait() {
+    let filter = Filter {
+        remote_ports: "1234".parse().unwrap(),
+        ..by_pid(5)
+    };
+    let mut story = Story::with(filter, 100);
+    let birth = "A LI>SR l=10.0.0.1/80 r=10.0.0.9/1234 r0";
+    let listen = "L CL>LI task=5 l=0.0.0.0/80 r=0.0.0.0/0";
+    assert!(story.tell(&[listen, birth, "A accept=6"]).is_empty());
+    assert_eq!(story.tell(&["A SR>ES"]).len(), 2);
+}
+
+#[test]
 fn a_new_life_is_decided_anew() {
     let lines = told(
         by_ports("443"),
@@ -215,4 +228,17 @@ fn what_was_held_too_long_leaves_a_marked_hole() {
     assert!(story.conn(1).has_gap);
     let counts: Vec<_> = story.log.told.iter().map(|(c, _)| c.steps.len()).collect();
     assert_eq!(counts, [4, 5, 6, 7, 8, 9, 10, 11]);
+}
+
+#[test]
+fn a_held_transition_ends_the_steps_even_where_a_step_had_to_go() {
+    let mut story = Story::with(by_pid(6), 100);
+    story.tell(&["A LI>SR mptcp"]);
+    for _ in 0..20 {
+        story.tell(&["A SR>ES", "A ES>SR"]);
+    }
+    // The log checks the last step of each.
+    assert_eq!(story.tell(&["A accept=6"]).len(), 8);
+    let counts: Vec<_> = story.log.told.iter().map(|(c, _)| c.steps.len()).collect();
+    assert_eq!(counts, [25, 26, 27, 28, 29, 30, 31, 32]);
 }

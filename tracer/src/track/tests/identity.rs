@@ -114,6 +114,7 @@ fn an_event_that_cannot_follow_is_of_another_life() {
         (["A CL>SS p0", "A SS>ES"], "A ES>CW mptcp"),
         (["A CL>SS p0", "A SS>ES"], "A LI>CL"),
         (["A CL>SS p0", "A SS>ES"], "A SS>ES"),
+        (["A CL>SS p0", "A SS>SR"], "A SS>ES"),
         (["A SS>ES", "A ES>CW"], "A ES>F1"),
         (["A SS>ES", "A ES>CW"], "A F1>F2"),
         (["A ES>F1", "A F1>F2"], "A LA>CL"),
@@ -164,6 +165,14 @@ fn endpoints_are_completed_and_not_unlearnt() {
     assert_eq!((story.conn(1).local, story.conn(1).remote), complete);
     story.tell(&["A ES>CL l0 r0 p0"]);
     assert_eq!((story.conn(1).local, story.conn(1).remote), complete);
+}
+
+#[test]
+fn a_namespace_may_become_known_late() {
+    let mut story = Story::new();
+    story.tell(&["A CL>SS ns=?", "A SS>ES ns=2", "A ES>CW ns=?"]);
+    let netns: Vec<_> = story.log.told.iter().map(|(conn, _)| conn.netns).collect();
+    assert_eq!(netns, [None, Some(2), Some(2)]);
 }
 
 #[test]
@@ -294,8 +303,13 @@ fn an_old_closing_does_not_hide_a_new_one() {
     story.tell(&["A ES>CL", "A ES>CL twin at=200000000"]);
     assert_eq!(story.tracker.stats().duplicates, 0);
     assert_eq!(story.tracker.stats().connections, 2);
-    // Without a change of state, the twin may mean a second one.
-    story.tell(&["B CL>CL", "B CL>CL twin"]);
+}
+
+#[test]
+fn without_a_change_of_state_the_twin_may_mean_a_second_event() {
+    let mut story = Story::new();
+    let lines = story.tell(&["A CL>CL", "A CL>CL twin", "B ES>ES", "B ES>ES twin"]);
+    assert_eq!(lines.iter().filter(|line| line.contains('>')).count(), 4);
     let stats = story.tracker.stats();
-    assert_eq!((stats.duplicates, stats.recovered), (1, 1));
+    assert_eq!((stats.duplicates, stats.recovered), (0, 2));
 }

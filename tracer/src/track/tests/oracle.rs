@@ -31,10 +31,12 @@ struct Life {
     local_port: u16,
     remote_port: u16,
     /// Index of the remote address.
-    peer: u16,
+    peer: u8,
     closing: usize,
-    /// The first event lacks what the kernel may lack then.
+    /// The first event lacks what the kernel may lack then: a port not chosen yet, the remote side.
     bare_birth: bool,
+    /// And a child's own address.
+    bare_local: bool,
     connect: Option<u32>,
     /// By whom, and after how many transitions.
     accept: Option<(u32, usize)>,
@@ -63,7 +65,13 @@ impl Life {
         let connect = by(self.connect);
         let mut events = match self.kind {
             Kind::Client => vec![format!("CL>SS{connect}{}", bare(" p0")), "SS>ES".to_owned()],
-            Kind::Server => vec![format!("LI>SR{}", bare(" r0 l0")), "SR>ES".to_owned()],
+            Kind::Server => vec![
+                format!(
+                    "LI>SR{}",
+                    bare(if self.bare_local { " r0 l0" } else { " r0" })
+                ),
+                "SR>ES".to_owned(),
+            ],
             Kind::Both => vec![
                 format!("CL>SS{connect}{}", bare(" p0")),
                 "SS>SR".to_owned(),
@@ -81,8 +89,9 @@ impl Life {
         }
         let (local, remote) = self.addresses();
         let v6 = if self.wire == Wire::V4 { "" } else { " v6" };
-        events[0] += &format!(
-            " ns={} l={}/{} r={}/{}{v6}",
+        events[0] = format!(
+            "{} ns={} l={}/{} r={}/{}{v6}",
+            events[0],
             self.netns,
             self.spelt(local),
             self.local_port,
@@ -97,9 +106,9 @@ impl Life {
 
     /// On the wire.
     fn addresses(&self) -> (IpAddr, IpAddr) {
-        let of = |host: u16| match self.wire {
-            Wire::V4 | Wire::Mapped => IpAddr::from([10, 0, 0, host as u8]),
-            Wire::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host]),
+        let of = |host: u8| match self.wire {
+            Wire::V4 | Wire::Mapped => IpAddr::from([10, 0, 0, host]),
+            Wire::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(host)]),
         };
         (of(1), of(2 + self.peer))
     }
@@ -123,7 +132,9 @@ impl Life {
         let is_server = self.kind == Kind::Server;
         let local_port = (complete || is_server).then_some(self.local_port);
         let remote_port = (complete || !is_server).then_some(self.remote_port);
-        let addresses = complete || !is_server;
+        let has_remote = complete || !is_server;
+        let has_local = has_remote || !self.bare_local;
+        let has_address = has_remote || has_local;
         let has = |wanted: u16, port: Option<u16>| port == Some(wanted);
 
         question
@@ -134,16 +145,17 @@ impl Life {
                 .remote_port
                 .is_none_or(|port| has(port, remote_port))
             && question.peer.is_none_or(|peer| {
-                addresses && (remote == IpAddr::from(peer) || local == IpAddr::from(peer))
+                has_remote && remote == IpAddr::from(peer)
+                    || has_local && local == IpAddr::from(peer)
             })
             && match question.family {
                 FamilyFilter::Any => true,
                 FamilyFilter::V4 => match self.wire {
                     Wire::V4 => true,
-                    Wire::Mapped => addresses,
+                    Wire::Mapped => has_address,
                     Wire::V6 => false,
                 },
-                FamilyFilter::V6 => self.wire == Wire::V6 && addresses,
+                FamilyFilter::V6 => self.wire == Wire::V6 && has_address,
             }
             && question.netns.is_none_or(|netns| netns == self.netns)
             && question
@@ -164,18 +176,16 @@ impl Life {
             (1, 2, Wire::V6 | Wire::Mapped) => Some(LISTENERS[1].1),
             _ => None,
         };
-        if listener == Some(pid) && (opened || !self.bare_birth) && self.finds_listener() {
+        let bare = self.bare_birth && self.bare_local;
+        // One accepted before it has an address of its own never asks who listens.
+        let asks = !bare || opened && !matches!(self.accept, Some((_, 1)));
+        if listener == Some(pid) && asks {
             return true;
         }
         match self.accept {
             Some((by, after)) if after < told => by == pid,
             _ => self.closed_by(told) == Some(pid),
         }
-    }
-
-    /// One accepted before it had an address never asks who listens.
-    fn finds_listener(&self) -> bool {
-        !(self.bare_birth && matches!(self.accept, Some((_, 1))))
     }
 
     fn closed_by(&self, told: usize) -> Option<u32> {
@@ -226,8 +236,8 @@ fn life() -> impl Strategy<Value = Life> {
     (
         proptest::sample::select(vec![Kind::Client, Kind::Server, Kind::Server, Kind::Both]),
         proptest::sample::select(vec![Wire::V4, Wire::Mapped, Wire::V6]),
-        (1..3_u32, 1..4_u16, 1..4_u16, 0..2_u16),
-        (0..CLOSINGS.len(), any::<bool>()),
+        (1..3_u32, 1..4_u16, 1..4_u16, 0..2_u8),
+        (0..CLOSINGS.len(), any::<bool>(), any::<bool>()),
         (pid(), proptest::option::of((1..4_u32, 1..3_usize)), pid()),
     )
         .prop_map(
@@ -235,7 +245,7 @@ fn life() -> impl Strategy<Value = Life> {
                 kind,
                 wire,
                 (netns, local_port, remote_port, peer),
-                (closing, bare_birth),
+                (closing, bare_birth, bare_local),
                 (connect, accept, close),
             )| Life {
                 kind,
@@ -246,6 +256,7 @@ fn life() -> impl Strategy<Value = Life> {
                 peer,
                 closing,
                 bare_birth,
+                bare_local,
                 connect,
                 accept,
                 close,

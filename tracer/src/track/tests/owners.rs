@@ -37,6 +37,8 @@ fn a_better_source_replaces_a_worse_one_and_never_the_reverse() {
         ),
         (vec![LISTEN_80, CHILD, "A accept=6", "A SR>ES"], "Accept:6"),
         (vec![CHILD, "A SR>ES", "A ES>CW"], "?"),
+        (vec!["A LI>SR task=7"], "?"),
+        (vec!["A CL>CL task=7"], "?"),
     ] {
         assert_eq!(owner_after(&events), expected, "{events:?}");
     }
@@ -163,6 +165,21 @@ fn a_listener_that_aged_out_leaves_no_owner_behind() {
             "3 LI>SR - Server ?",
         ]
     );
+}
+
+#[test]
+fn the_rival_of_a_listener_that_aged_out_does_not_inherit_its_port() {
+    let mut story = Story::with(Filter::default(), 3);
+    story.tell(&[
+        LISTEN_80,
+        "N CL>LI task=7 l=0.0.0.0/81 r=0.0.0.0/0",
+        "M CL>LI task=6 l=0.0.0.0/80 r=0.0.0.0/0",
+    ]);
+    assert_eq!(
+        story.tell(&["O CL>LI task=8 l=0.0.0.0/82 r=0.0.0.0/0"])[0],
+        "1 AgedOut"
+    );
+    assert_eq!(story.tell(&[CHILD])[1], "5 LI>SR - Server ?");
 }
 
 #[test]

@@ -33,11 +33,10 @@ struct Draft {
     remote_port: u16,
     bare: bool,
     local_port_known: bool,
-    pid: Option<u32>,
-    kernel_thread: bool,
+    task: Option<Task>,
     twin: bool,
     netns: Option<u32>,
-    mptcp: bool,
+    protocol: Protocol,
     family: Family,
     jitter_ns: u64,
 }
@@ -64,7 +63,7 @@ fn draft() -> impl Strategy<Value = Draft> {
             state(),
         ),
         (0..3_u16, 0..3_u16, any::<bool>(), any::<bool>()),
-        (proptest::option::of(1..4_u32), any::<bool>()),
+        proptest::option::of((1..4_u32, any::<bool>())),
         (
             proptest::bool::weighted(0.2),
             proptest::option::of(1..3_u32),
@@ -75,7 +74,7 @@ fn draft() -> impl Strategy<Value = Draft> {
             |(
                 (socket, from, to),
                 (local_port, remote_port, bare, local_port_known),
-                (pid, kernel_thread),
+                by,
                 (twin, netns),
                 (mptcp, family, jitter),
             )| Draft {
@@ -86,11 +85,17 @@ fn draft() -> impl Strategy<Value = Draft> {
                 remote_port,
                 bare,
                 local_port_known,
-                pid,
-                kernel_thread,
+                task: by.map(|(pid, kernel_thread)| Task {
+                    kernel_thread: Some(kernel_thread),
+                    ..task(&pid.to_string())
+                }),
                 twin,
                 netns,
-                mptcp,
+                protocol: if mptcp {
+                    Protocol::Mptcp
+                } else {
+                    Protocol::Tcp
+                },
                 family,
                 jitter_ns: jitter * 1_000_000,
             },
@@ -182,20 +187,13 @@ fn events(inputs: &[Input]) -> Vec<Told> {
                     sk: draft.socket * 64,
                     netns: draft.netns,
                     family: draft.family,
-                    protocol: if draft.mptcp {
-                        Protocol::Mptcp
-                    } else {
-                        Protocol::Tcp
-                    },
+                    protocol: draft.protocol,
                     local: place("10.0.0.1", draft.local_port, draft.family, draft.bare),
                     remote: place("10.0.0.2", draft.remote_port, draft.family, draft.bare),
                     from,
                     to: draft.to,
                     local_port_known: draft.local_port_known,
-                    task: draft.pid.map(|pid| Task {
-                        kernel_thread: Some(draft.kernel_thread),
-                        ..task(&pid.to_string())
-                    }),
+                    task: draft.task,
                     counts: (draft.remote_port == 1).then(|| counts("err:104,re:1,rtt:5")),
                     from_twin: draft.twin,
                 }))
@@ -248,7 +246,7 @@ proptest! {
 
         let mut order = events(&inputs).into_iter().filter_map(|event| match event {
             Told::Event(Event::State(event)) => Some(event),
-            _ => None,
+            Told::Event(_) | Told::Loss(_) | Told::Timeout(_) => None,
         });
         for (conn, transition) in &log.told {
             prop_assert!(order.any(|event| event == transition.event));

@@ -1,0 +1,240 @@
+//! Attaches the kernel programs, hook by hook, and writes down how each went.
+
+use aya::programs::raw_trace_point::RawTracePointLink;
+use aya::programs::trace_point::TracePointLink;
+use aya::programs::{ProgramError, RawTracePoint, TracePoint};
+use aya::{Ebpf, EbpfError};
+use tracer_common::names;
+
+use super::error::{Error, describe, is_permission, not_permitted};
+use super::layout::Layout;
+use crate::session::{HookReport, HookStatus};
+
+/// Tracepoint of the state programs.
+pub(super) const TRACEPOINT: &str = "inet_sock_set_state";
+
+/// Name under which the accept hook is reported.
+pub(super) const ACCEPT_HOOK: &str = "tracepoint:syscalls:sys_exit_accept*";
+pub(super) const TWIN_PURPOSE: &str =
+    "transitions that the kernel refuses to run the first program for";
+
+/// Program, group and name of the tracepoint, purpose.
+const EVIDENCE: [(&str, &str, &str, &str); 5] = [
+    (
+        names::RETRANSMIT,
+        "tcp",
+        "tcp_retransmit_skb",
+        "segments sent again",
+    ),
+    (
+        names::RESET_RECEIVED,
+        "tcp",
+        "tcp_receive_reset",
+        "resets from the peer",
+    ),
+    (
+        names::RESET_SENT,
+        "tcp",
+        "tcp_send_reset",
+        "resets from this side, and why",
+    ),
+    (
+        names::SOCKET_ERROR,
+        "sock",
+        "inet_sk_error_report",
+        "errors told to the application",
+    ),
+    (
+        names::SYNACK,
+        "tcp",
+        "tcp_retransmit_synack",
+        "half-open connections without an answer",
+    ),
+];
+
+/// Which way to listen to state changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HookChoice {
+    /// Raw tracepoint where possible, else the classic one.
+    #[default]
+    Auto,
+    /// Raw tracepoint or nothing.
+    Raw,
+    /// Classic tracepoint or nothing.
+    Classic,
+}
+
+/// An attached program; dropping it detaches.
+#[expect(dead_code, reason = "held to be dropped")]
+pub(super) enum Link {
+    Raw(RawTracePointLink),
+    Classic(TracePointLink),
+}
+
+/// Attaches hook by hook and writes down how each went.
+pub(super) struct Attach<'e> {
+    ebpf: &'e mut Ebpf,
+    pub(super) hooks: Vec<HookReport>,
+    pub(super) links: Vec<Link>,
+    /// Programs for evidence that are attached.
+    pub(super) evidence: Vec<&'static str>,
+}
+
+impl<'e> Attach<'e> {
+    pub(super) fn new(ebpf: &'e mut Ebpf) -> Self {
+        Self {
+            ebpf,
+            hooks: Vec::new(),
+            links: Vec::new(),
+            evidence: Vec::new(),
+        }
+    }
+
+    /// The best way to hear of state changes; yields the name of the program in use.
+    pub(super) fn state_hooks(
+        &mut self,
+        choice: HookChoice,
+        layout: &Layout,
+    ) -> Result<&'static str, Error> {
+        let raw = match (choice, &layout.raw) {
+            (HookChoice::Classic, _) => Err("left out by --hook classic".to_owned()),
+            (_, Err(reason)) => Err(reason.clone()),
+            (_, Ok(())) => self.raw(names::STATE_RAW, TRACEPOINT)?,
+        };
+        let attached = raw.is_ok();
+        let twin = match &raw {
+            Ok(()) => self.raw(names::STATE_RAW_TWIN, TRACEPOINT)?,
+            Err(_) => Err("only beside the raw tracepoint".to_owned()),
+        };
+        self.report(
+            "raw_tracepoint:inet_sock_set_state",
+            "state transitions",
+            &raw,
+        );
+        self.report(
+            "raw_tracepoint:inet_sock_set_state (twin)",
+            TWIN_PURPOSE,
+            &twin,
+        );
+
+        let classic_name = "tracepoint:sock:inet_sock_set_state";
+        if attached {
+            self.hooks.push(HookReport {
+                name: classic_name.to_owned(),
+                purpose: "state transitions, without the raw tracepoint".to_owned(),
+                status: HookStatus::NotNeeded,
+            });
+            return Ok(names::STATE_RAW);
+        }
+        let classic = match (choice, &layout.classic) {
+            (HookChoice::Raw, _) => Err("left out by --hook raw".to_owned()),
+            (_, Err(reason)) => Err(reason.clone()),
+            (_, Ok(())) => self.classic(names::STATE_CLASSIC, &[("sock", TRACEPOINT)])?,
+        };
+        self.report(
+            classic_name,
+            "state transitions, without the raw tracepoint",
+            &classic,
+        );
+        if classic.is_ok() {
+            return Ok(names::STATE_CLASSIC);
+        }
+        let reasons = self.hooks.iter().filter_map(|hook| match &hook.status {
+            HookStatus::Unavailable(reason) => Some(format!("  {}: {reason}", hook.name)),
+            HookStatus::Attached | HookStatus::NotNeeded => None,
+        });
+        Err(Error::NoHook {
+            reasons: reasons.collect::<Vec<_>>().join("\n"),
+        })
+    }
+
+    pub(super) fn accept(&mut self, layout: &Layout) {
+        let attached = layout.accept.clone().and_then(|()| {
+            let calls = [
+                ("syscalls", "sys_exit_accept4"),
+                ("syscalls", "sys_exit_accept"),
+            ];
+            self.classic(names::ACCEPT_EXIT, &calls)
+                .unwrap_or_else(|error| Err(error.to_string()))
+        });
+        self.report(ACCEPT_HOOK, "which process accepts a connection", &attached);
+    }
+
+    pub(super) fn evidence(&mut self, layout: &Layout) {
+        for (program, group, tracepoint, purpose) in EVIDENCE {
+            let attached = layout.evidence.clone().and_then(|()| {
+                self.raw(program, tracepoint)
+                    .unwrap_or_else(|error| Err(error.to_string()))
+            });
+            if attached.is_ok() {
+                self.evidence.push(program);
+            }
+            self.report(
+                &format!("raw_tracepoint:{group}:{tracepoint}"),
+                purpose,
+                &attached,
+            );
+        }
+    }
+
+    /// The outer error is final, the inner one a reason to do without.
+    fn raw(&mut self, name: &'static str, tracepoint: &str) -> Result<Result<(), String>, Error> {
+        let program: &mut RawTracePoint = program(self.ebpf, name)?;
+        let links = &mut self.links;
+        outcome((|| {
+            program.load()?;
+            let id = program.attach(tracepoint)?;
+            links.push(Link::Raw(program.take_link(id)?));
+            Ok(())
+        })())
+    }
+
+    fn classic(
+        &mut self,
+        name: &'static str,
+        tracepoints: &[(&str, &str)],
+    ) -> Result<Result<(), String>, Error> {
+        let program: &mut TracePoint = program(self.ebpf, name)?;
+        let links = &mut self.links;
+        outcome((|| {
+            program.load()?;
+            for (group, name) in tracepoints {
+                let id = program.attach(group, name)?;
+                links.push(Link::Classic(program.take_link(id)?));
+            }
+            Ok(())
+        })())
+    }
+
+    fn report(&mut self, name: &str, purpose: &str, outcome: &Result<(), String>) {
+        self.hooks.push(HookReport {
+            name: name.to_owned(),
+            purpose: purpose.to_owned(),
+            status: match outcome {
+                Ok(()) => HookStatus::Attached,
+                Err(reason) => HookStatus::Unavailable(reason.clone()),
+            },
+        });
+    }
+}
+
+fn outcome(attached: Result<(), ProgramError>) -> Result<Result<(), String>, Error> {
+    match attached {
+        Ok(()) => Ok(Ok(())),
+        Err(error) => {
+            let reason = describe(&error);
+            if is_permission(&EbpfError::from(error)) && !rustix::process::geteuid().is_root() {
+                return Err(not_permitted());
+            }
+            Ok(Err(reason))
+        }
+    }
+}
+
+fn program<'e, P>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut P, Error>
+where
+    &'e mut P: TryFrom<&'e mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or(Error::Incomplete(name))?;
+    program.try_into().map_err(|_| Error::Incomplete(name))
+}

@@ -1,0 +1,348 @@
+//! Plays scenarios under one run of tracer and of the oracle, and judges each.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use crate::compare;
+use crate::harness::{Results, Suite, Verdict};
+use crate::lives::{self, Life, Step};
+use crate::oracle::{Oracle, Record};
+use crate::scenarios::{self, Expected, Impossible, Scenario};
+use crate::scope::{ALL_PORTS, Scope};
+use crate::stage::{self, Stage};
+use crate::tracer::{self, Tracer, Transition};
+
+/// A way to run tracer under which all scenarios are played.
+struct Mode {
+    /// Before the scenario's name in that of the test.
+    prefix: &'static str,
+    arguments: fn() -> Vec<String>,
+    /// Start of the name of the hook that must be in use.
+    hook: &'static str,
+}
+
+const MODES: [Mode; 3] = [
+    Mode {
+        prefix: "scenario::",
+        arguments: Vec::new,
+        hook: "raw_tracepoint:inet_sock_set_state",
+    },
+    Mode {
+        prefix: "classic_tracepoint::",
+        arguments: || vec!["--hook".to_owned(), "classic".to_owned()],
+        hook: "tracepoint:sock:inet_sock_set_state",
+    },
+    // Leaves nothing of the scenarios out.
+    Mode {
+        prefix: "port_filter::",
+        arguments: || {
+            let ports = format!("{}-{}", ALL_PORTS.start, ALL_PORTS.end - 1);
+            vec!["--port".to_owned(), ports]
+        },
+        hook: "raw_tracepoint:inet_sock_set_state",
+    },
+];
+
+impl Mode {
+    fn test_of(&self, scenario: &Scenario) -> String {
+        format!("{}{}", self.prefix, scenario.name)
+    }
+}
+
+/// The scenarios as tests.
+pub(crate) fn suites() -> impl Iterator<Item = Suite> {
+    MODES.iter().map(|mode| {
+        let names = scenarios::all().map(|scenario| mode.test_of(scenario));
+        Suite::Group(names.collect(), Box::new(|wanted| run(mode, wanted)))
+    })
+}
+
+/// How many scenarios are played at a time; most of them wait.
+const AT_A_TIME: usize = 6;
+/// A scenario that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(40);
+/// Room for the events of all scenarios on each CPU.
+const BUFFER_KIB: u32 = 8 * 1024;
+/// Exit code of a scenario that needs what is not here.
+const IMPOSSIBLE: u8 = 77;
+
+fn numbered() -> impl Iterator<Item = (Scope, &'static Scenario)> {
+    (1..).map(Scope).zip(scenarios::all())
+}
+
+/// Plays one scenario in this process. Returns its exit code.
+pub(crate) fn play(name: &str) -> Result<u8> {
+    let (scope, scenario) = numbered()
+        .find(|(_, scenario)| scenario.name == name)
+        .with_context(|| format!("no scenario {name}"))?;
+    let stage = Stage::enter(scope)?;
+    match (scenario.play)(&stage) {
+        Ok(()) => {}
+        Err(error) => {
+            let Some(Impossible(why)) = error.downcast_ref() else {
+                return Err(error);
+            };
+            stage::report("impossible", why);
+            return Ok(IMPOSSIBLE);
+        }
+    }
+    stage.settle()?;
+    Ok(0)
+}
+
+/// Plays the scenarios of these names and judges them.
+fn run(mode: &Mode, wanted: &[String]) -> Results {
+    let failed = |error: &anyhow::Error| {
+        let failure = |name: &String| (name.clone(), Err(anyhow!("{error:#}")));
+        wanted.iter().map(failure).collect()
+    };
+    let (plays, records, lines) = match observe(mode, wanted) {
+        Ok(observed) => observed,
+        Err(error) => return failed(&error),
+    };
+    plays
+        .into_iter()
+        .map(|(scope, scenario, play)| {
+            let verdict = play.and_then(|facts| {
+                let records = lives::part_of(scope, &records)?;
+                let lines = lives::part_of(scope, &lines)?;
+                judge(scenario, &facts, &records, &lines)?;
+                Ok(Verdict::Passed)
+            });
+            (mode.test_of(scenario), verdict)
+        })
+        .collect()
+}
+
+type Plays = Vec<(Scope, &'static Scenario, Result<Facts>)>;
+
+fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Transition>)> {
+    let oracle = Oracle::start(&ALL_PORTS, BUFFER_KIB)?;
+    let tracer = Tracer::start(&(mode.arguments)())?;
+    let plays = play_all(mode, wanted);
+    let output = tracer.stop()?;
+    let records = oracle.finish()?;
+    output.ensure_complete()?;
+    ensure!(
+        output.is_attached(mode.hook),
+        "{} is not in use: {}",
+        mode.hook,
+        output.session
+    );
+    Ok((plays, records, output.transitions))
+}
+
+/// What a scenario told about itself.
+#[derive(Default)]
+struct Facts {
+    actors: BTreeMap<u32, String>,
+    namespaces: BTreeSet<u32>,
+}
+
+fn play_all(mode: &Mode, wanted: &[String]) -> Plays {
+    let queue: VecDeque<_> = numbered()
+        .filter(|(_, scenario)| wanted.contains(&mode.test_of(scenario)))
+        .collect();
+    let queue = Mutex::new(queue);
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                loop {
+                    let next = lock(&queue).pop_front();
+                    let Some((addresses, scenario)) = next else {
+                        break;
+                    };
+                    let play = play_apart(scenario);
+                    lock(&done).push((addresses, scenario, play));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(addresses, ..)| addresses.0);
+    done
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Plays a scenario in a process of its own.
+fn play_apart(scenario: &Scenario) -> Result<Facts> {
+    let mut child = Command::new("/proc/self/exe")
+        .args(["--scenario", scenario.name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stdout = tracer::collect(child.stdout.take().context("no pipe")?);
+    let stderr = tracer::collect(child.stderr.take().context("no pipe")?);
+    let deadline = Instant::now() + LIMIT;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("the scenario takes more than {LIMIT:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    let said = stdout.join().unwrap_or_default();
+    let complaint = stderr.join().unwrap_or_default();
+
+    let mut facts = Facts::default();
+    for line in said.lines() {
+        match *line.splitn(3, ' ').collect::<Vec<_>>().as_slice() {
+            ["actor", name, pid] => {
+                facts.actors.insert(pid.parse()?, name.to_owned());
+            }
+            ["netns", inode] => {
+                facts.namespaces.insert(inode.parse()?);
+            }
+            ["impossible", ..] if status.code() == Some(IMPOSSIBLE.into()) => {
+                let why = line.trim_start_matches("impossible ");
+                return Err(Impossible(why.to_owned()).into());
+            }
+            _ => bail!("the scenario said: {line}"),
+        }
+    }
+    ensure!(
+        status.success(),
+        "the scenario could not be played: {status}\n{complaint}"
+    );
+    Ok(facts)
+}
+
+/// Holds a scenario's expectations against the kernel's record, and tracer's lines against both.
+fn judge(
+    scenario: &Scenario,
+    facts: &Facts,
+    records: &[Record],
+    lines: &[Transition],
+) -> Result<()> {
+    let seen = described(records, describe_record)?;
+    ensure_expected(
+        "in the kernel's own record",
+        scenario.sockets.iter().map(|expected| (expected, "")),
+        seen,
+    )?;
+
+    compare::ensure_equal(records, lines)?;
+    compare::ensure_consistent(lines)?;
+    for line in lines {
+        ensure!(
+            line.netns
+                .is_some_and(|netns| facts.namespaces.contains(&netns)),
+            "a network namespace that is not the scenario's: {line:?}"
+        );
+        ensure!(!line.recovered, "recovered without need: {line:?}");
+    }
+    let seen = described(lines, |life| describe_lines(life, facts))?;
+    ensure_expected(
+        "in what tracer says",
+        scenario
+            .sockets
+            .iter()
+            .map(|expected| (expected, expected.owner)),
+        seen,
+    )
+}
+
+fn described<T: Step + Clone>(
+    steps: &[T],
+    describe: impl Fn(&Life<T>) -> Result<String>,
+) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for life in lives::lives(steps)? {
+        if !life.is_epilogue()? {
+            all.push(describe(&life)?);
+        }
+    }
+    Ok(all)
+}
+
+fn describe(role: &str, family: &str, protocol: &str, path: &str, owner: &str) -> String {
+    format!("{role} {family} {protocol}: {path} {owner}")
+}
+
+fn describe_record(life: &Life<Record>) -> Result<String> {
+    let first = life.steps.first().context("a life without a step")?;
+    let family = compare::family_name(first.family)?;
+    let protocol = match first.protocol {
+        6 => "tcp".to_owned(),
+        262 => "mptcp".to_owned(),
+        other => other.to_string(),
+    };
+    Ok(describe(life.role()?, family, &protocol, &life.path()?, ""))
+}
+
+/// With the owners from first to last, each once.
+fn describe_lines(life: &Life<Transition>, facts: &Facts) -> Result<String> {
+    let mut owners: Vec<String> = Vec::new();
+    for line in &life.steps {
+        let actor = line.pid.map(|pid| {
+            let actor = facts.actors.get(&pid).cloned();
+            actor.unwrap_or_else(|| format!("pid {pid}"))
+        });
+        let owner = match actor {
+            Some(actor) => {
+                ensure!(
+                    line.comm.as_deref() == Some(&stage::comm_of(&actor)),
+                    "the command is not that of {actor}: {line:?}"
+                );
+                format!("{}:{actor}", line.owner_source)
+            }
+            None => line.owner_source.clone(),
+        };
+        if owners.last() != Some(&owner) {
+            owners.push(owner);
+        }
+    }
+    let last = life.steps.last().context("a life without a step")?;
+    Ok(describe(
+        &last.role,
+        &last.family,
+        &last.protocol,
+        &life.path()?,
+        &owners.join(" "),
+    ))
+}
+
+/// Fails, with the difference, unless the sockets seen are those expected.
+fn ensure_expected<'a>(
+    place: &str,
+    expected: impl Iterator<Item = (&'a Expected, &'a str)>,
+    seen: Vec<String>,
+) -> Result<()> {
+    let mut balance: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for (socket, owner) in expected {
+        let description = describe(
+            socket.role,
+            socket.family,
+            socket.protocol,
+            socket.path,
+            owner,
+        );
+        balance.entry(description).or_default().0 += socket.times;
+    }
+    for description in seen {
+        balance.entry(description).or_default().1 += 1;
+    }
+    let mut report = String::new();
+    for (description, (expected, seen)) in &balance {
+        if expected != seen {
+            writeln!(report, "  {expected} expected, {seen} seen: {description}")?;
+        }
+    }
+    ensure!(report.is_empty(), "not as expected {place}:\n{report}");
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Sockets that more than one process has to do with.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+
+use anyhow::Result;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+
+use super::{
+    CLIENT_FIRST, CLIENT_SECOND, Expected, LISTENER, SERVER_FIRST, SERVER_SECOND, Scenario,
+};
+use crate::stage::{self, Actor, Stage};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "accepted_then_inherited",
+        play: accepted_then_inherited,
+        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+    },
+    Scenario {
+        name: "accepted_then_passed_on",
+        play: accepted_then_passed_on,
+        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+    },
+    Scenario {
+        name: "accepted_by_a_thread",
+        play: accepted_by_a_thread,
+        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+    },
+    Scenario {
+        name: "shared_listener",
+        play: shared_listener,
+        sockets: &[
+            LISTENER,
+            CLIENT_FIRST.times(2),
+            SERVER_SECOND.owned("listener:main accept:one"),
+            SERVER_SECOND.owned("listener:main accept:two"),
+        ],
+    },
+    Scenario {
+        name: "listeners_share_a_port",
+        play: listeners_share_a_port,
+        sockets: &[
+            LISTENER.owned("listen:worker").times(2),
+            CLIENT_FIRST.times(SHARED),
+            SERVER_SECOND.owned("unknown accept:worker").times(SHARED),
+        ],
+    },
+    Scenario {
+        name: "client_killed",
+        play: client_killed,
+        sockets: &[
+            LISTENER,
+            CLIENT_FIRST.owned("connect:victim"),
+            SERVER_SECOND,
+        ],
+    },
+    Scenario {
+        name: "server_killed",
+        play: server_killed,
+        sockets: &[
+            LISTENER,
+            CLIENT_SECOND,
+            Expected {
+                owner: "listener:main accept:victim",
+                ..SERVER_FIRST
+            },
+        ],
+    },
+    Scenario {
+        name: "client_killed_with_unread_data",
+        play: client_killed_with_unread_data,
+        sockets: &[
+            LISTENER,
+            super::CLIENT_RESET.owned("connect:victim"),
+            super::SERVER_RESET,
+        ],
+    },
+];
+
+const SHARED: usize = 40;
+
+/// Accepted here, served and closed by a child that inherited it.
+fn accepted_then_inherited(stage: &Stage) -> Result<()> {
+    let (_listener, mut client, server) = stage.pair()?;
+    let child = stage::actor("child", "answer", &[], OwnedFd::from(server))?;
+    stage::ask(&mut client)?;
+    drop(client);
+    child.finish()
+}
+
+/// Accepted here, handed over by `SCM_RIGHTS`, served and closed there.
+fn accepted_then_passed_on(stage: &Stage) -> Result<()> {
+    let (_listener, mut client, server) = stage.pair()?;
+    let (here, there) = UnixStream::pair()?;
+    let child = stage::actor("child", "answer-passed", &[], OwnedFd::from(there))?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let passed = [server.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&passed));
+    let flags = SendFlags::empty();
+    rustix::net::sendmsg(&here, &[IoSlice::new(&[0])], &mut control, flags)?;
+    drop(server);
+    stage::ask(&mut client)?;
+    drop(client);
+    child.finish()
+}
+
+fn accepted_by_a_thread(stage: &Stage) -> Result<()> {
+    let listener = stage::listen(stage.place())?;
+    let mut client = stage::connect(stage.place())?;
+    std::thread::scope(|scope| {
+        let served = scope.spawn(|| stage::answer(stage::accept(&listener)?));
+        stage::ask(&mut client)?;
+        served
+            .join()
+            .map_err(|_| anyhow::anyhow!("a thread panicked"))?
+    })
+}
+
+/// A pre-fork server: the children accept from the listener of their parent.
+fn shared_listener(stage: &Stage) -> Result<()> {
+    let listener = stage::listen(stage.place())?;
+    for name in ["one", "two"] {
+        let inherited = listener.as_fd().try_clone_to_owned()?;
+        let child = stage::actor(name, "accept", &[], inherited)?;
+        let mut client = stage::connect(stage.place())?;
+        stage::ask(&mut client)?;
+        drop(client);
+        child.finish()?;
+    }
+    Ok(())
+}
+
+/// Each worker has a listener of its own on the same port (`SO_REUSEPORT`). Which of them a connection
+/// came out of is not known until it is accepted.
+fn listeners_share_a_port(stage: &Stage) -> Result<()> {
+    let start = || -> Result<Actor> {
+        let place = [stage.place().to_string()];
+        let mut worker = stage::actor("worker", "reuseport", &place, Stdio::piped())?;
+        worker.await_ready()?;
+        Ok(worker)
+    };
+    let workers = [start()?, start()?];
+    for _ in 0..SHARED {
+        stage::ask(&mut stage::connect(stage.place())?)?;
+    }
+    workers.into_iter().try_for_each(Actor::finish)
+}
+
+fn client_killed(stage: &Stage) -> Result<()> {
+    let (_listener, victim, server) = victim(stage)?;
+    victim.kill()?;
+    stage::read_to_end(&server)?;
+    Ok(())
+}
+
+fn client_killed_with_unread_data(stage: &Stage) -> Result<()> {
+    let (_listener, victim, mut server) = victim(stage)?;
+    std::io::Write::write_all(&mut server, b"never read")?;
+    victim.kill()?;
+    stage::read_to_reset(&server)
+}
+
+/// A process that is connected, and the accepted side of its connection.
+fn victim(stage: &Stage) -> Result<(TcpListener, Actor, std::net::TcpStream)> {
+    let listener = stage::listen(stage.place())?;
+    let place = [stage.place().to_string()];
+    let mut victim = stage::actor("victim", "connect", &place, Stdio::piped())?;
+    victim.await_ready()?;
+    let server = stage::accept(&listener)?;
+    Ok((listener, victim, server))
+}
+
+fn server_killed(stage: &Stage) -> Result<()> {
+    let listener = stage::listen(stage.place())?;
+    let inherited = listener.as_fd().try_clone_to_owned()?;
+    let mut victim = stage::actor("victim", "accept-and-wait", &[], inherited)?;
+    let client = stage::connect(stage.place())?;
+    victim.await_ready()?;
+    victim.kill()?;
+    stage::read_to_end(&client)?;
+    Ok(())
+}

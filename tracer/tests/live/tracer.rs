@@ -1,0 +1,238 @@
+//! The `tracer` command as its users run it: a process, its lines, its end.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::net::IpAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Loading, attaching and draining take far less.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where the command is; built together with the tests.
+pub(crate) fn binary() -> String {
+    std::env::var("TRACER_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tracer").to_owned())
+}
+
+/// A `transition` line.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Transition {
+    pub(crate) mono_ns: u64,
+    pub(crate) conn: Value,
+    pub(crate) sk: String,
+    pub(crate) netns: Option<u32>,
+    pub(crate) family: String,
+    pub(crate) protocol: String,
+    pub(crate) role: String,
+    pub(crate) local: Endpoint,
+    pub(crate) local_port_known: bool,
+    pub(crate) remote: Endpoint,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) kernel_from: String,
+    pub(crate) kernel_to: String,
+    pub(crate) in_state_ns: Option<u64>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) comm: Option<String>,
+    pub(crate) owner_source: String,
+    pub(crate) legality: Value,
+    pub(crate) after_gap: bool,
+    pub(crate) recovered: bool,
+}
+
+/// One side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Endpoint {
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
+}
+
+impl Transition {
+    pub(crate) fn skaddr(&self) -> Result<u64> {
+        let digits = self.sk.strip_prefix("0x").context("sk is no hex number")?;
+        ensure!(digits.len() == 16, "sk has not 16 digits: {}", self.sk);
+        Ok(u64::from_str_radix(digits, 16)?)
+    }
+}
+
+/// All that a run of tracer gave.
+pub(crate) struct Output {
+    pub(crate) session: Value,
+    pub(crate) transitions: Vec<Transition>,
+    /// When each of them arrived (`CLOCK_MONOTONIC`, ns).
+    pub(crate) arrivals_ns: Vec<u64>,
+    pub(crate) end: Value,
+    pub(crate) status: ExitStatus,
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// Whether a hook is in use.
+    pub(crate) fn is_attached(&self, hook: &str) -> bool {
+        let hooks = self.session.get("hooks").and_then(Value::as_array);
+        hooks.into_iter().flatten().any(|report| {
+            let is = |field: &str, value: &str| {
+                let text = report.get(field).and_then(Value::as_str);
+                text.is_some_and(|text| text == value)
+            };
+            is("name", hook) && is("status", "attached")
+        })
+    }
+
+    /// Fails unless the run ended well and lost nothing.
+    pub(crate) fn ensure_complete(&self) -> Result<()> {
+        ensure!(
+            self.status.success(),
+            "tracer failed: {}\n{}",
+            self.status,
+            self.stderr
+        );
+        let lost = self.end.pointer("/lost/total").and_then(Value::as_u64);
+        ensure!(lost == Some(0), "tracer lost events: {}", self.end);
+        Ok(())
+    }
+}
+
+/// A running tracer that writes JSON lines; killed when dropped.
+pub(crate) struct Tracer {
+    child: Child,
+    lines: Receiver<(u64, String)>,
+    stderr: Option<JoinHandle<String>>,
+    session: Value,
+}
+
+impl Tracer {
+    /// Starts it and waits until all is attached.
+    pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
+        let mut child = Command::new(binary())
+            .args(["-o", "jsonl"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}", binary()))?;
+        let stdout = child.stdout.take().context("no pipe")?;
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send((mono_ns(), line)).is_err() {
+                    break;
+                }
+            }
+        });
+        let stderr = collect(child.stderr.take().context("no pipe")?);
+        let mut tracer = Self {
+            child,
+            lines,
+            stderr: Some(stderr),
+            session: Value::Null,
+        };
+        match tracer.lines.recv_timeout(PATIENCE) {
+            Ok((_, line)) => tracer.session = serde_json::from_str(&line)?,
+            Err(RecvTimeoutError::Timeout) => bail!("tracer does not start"),
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("tracer ended at once: {}", tracer.stderr())
+            }
+        }
+        let kind = tracer.session.get("type").and_then(Value::as_str);
+        ensure!(
+            kind == Some("session"),
+            "the first line is no session: {}",
+            tracer.session
+        );
+        Ok(tracer)
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub(crate) fn stop(self) -> Result<Output> {
+        self.stop_by(Signal::INT)
+    }
+
+    pub(crate) fn stop_by(self, signal: Signal) -> Result<Output> {
+        rustix::process::kill_process(self.pid(), signal)?;
+        self.wait()
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) fn wait(mut self) -> Result<Output> {
+        let mut transitions = Vec::new();
+        let mut arrivals_ns = Vec::new();
+        let mut end = Value::Null;
+        loop {
+            let (arrival_ns, line) = match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => bail!("tracer does not end"),
+            };
+            ensure!(end.is_null(), "a line after the end: {line}");
+            let value: Value =
+                serde_json::from_str(&line).with_context(|| format!("not JSON: {line}"))?;
+            match value.get("type").and_then(Value::as_str) {
+                Some("transition") => {
+                    let transition = serde_json::from_value(value)
+                        .with_context(|| format!("not as documented: {line}"))?;
+                    transitions.push(transition);
+                    arrivals_ns.push(arrival_ns);
+                }
+                Some("end") => end = value,
+                Some("clock" | "lost") => {}
+                _ => bail!("a line of unknown type: {line}"),
+            }
+        }
+        let status = self.child.wait()?;
+        let stderr = self.stderr();
+        ensure!(
+            end.is_object(),
+            "no line of type end; {status}; stderr: {stderr}"
+        );
+        Ok(Output {
+            session: self.session.take(),
+            transitions,
+            arrivals_ns,
+            end,
+            status,
+            stderr,
+        })
+    }
+
+    fn stderr(&mut self) -> String {
+        let text = self.stderr.take().map(JoinHandle::join);
+        text.and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds.
+fn mono_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let ns = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
+    u64::try_from(ns).unwrap_or_default()
+}
+
+/// Reads a pipe to its end on a thread.
+pub(crate) fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
