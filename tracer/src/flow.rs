@@ -125,6 +125,12 @@ impl Flow {
             .lost(&mut shown.buffer, &shown.clock, now_ns, &new);
     }
 
+    /// Tells of the connections whose end is old enough to be explained. `now_ns` is a time up to which
+    /// all records were taken in and all losses told.
+    pub fn handle_timeout(&mut self, now_ns: u64) {
+        self.tracker.handle_timeout(now_ns, &mut self.shown);
+    }
+
     /// Tells of the connections that are still open, and writes the end.
     pub fn finish(&mut self, now_ns: u64) -> Totals {
         self.tracker.finish(now_ns, &mut self.shown);

@@ -82,10 +82,14 @@ fn take_batch(
     batch: &mut Batch,
 ) -> Result<usize, kernel::Error> {
     batch.clear();
+    let now_ns = clock_map().mono_ns;
     kernel.fill(batch, BATCH);
     flow.set_losses(kernel.losses()?, clock_map().mono_ns);
     for record in batch.iter() {
         flow.record(record);
+    }
+    if batch.len() < BATCH {
+        flow.handle_timeout(now_ns);
     }
     kernel.flush_log();
     Ok(batch.len())

@@ -7,7 +7,7 @@ use tracer::render::{Format, Render, RenderOptions, Renderer};
 use tracer::session::{ClockMap, HookReport, HookStatus, Lost, Session, Totals, Verdicts};
 use tracer::state::{Names, State};
 use tracer::track::{
-    ConnId, Connection, Ending, Legality, Owner, OwnerSource, Role, Step, Transition,
+    ConnId, Connection, Ending, Gathered, Legality, Owner, OwnerSource, Role, Step, Transition,
 };
 
 pub(crate) mod outcomes;
@@ -92,6 +92,7 @@ pub(crate) fn client() -> Connection {
         from_birth: true,
         has_gap: false,
         as_of_ns: CLOCK.mono_ns,
+        evidence: Gathered::default(),
     }
 }
 

@@ -168,5 +168,5 @@ fn a_life_with_too_many_states_keeps_its_first_and_last_and_says_so() {
 fn an_open_connection_takes_little_memory() {
     // A node of the map holds two links, the key and the entry; the allocator adds a word.
     let node = 3 * size_of::<u64>() + size_of::<entry::Entry>();
-    assert!(node + size_of::<u64>() <= 224, "{node}");
+    assert!(node + size_of::<u64>() <= 256, "{node}");
 }
