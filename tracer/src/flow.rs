@@ -31,6 +31,9 @@ struct Shown {
     /// When the transition happened that reached the limit.
     full_ns: Option<u64>,
     transitions: u64,
+    /// Connections and listeners told of, whether shown or not.
+    connections: u64,
+    aged_out: u64,
     verdicts: Verdicts,
 }
 
@@ -54,6 +57,8 @@ impl Flow {
             count: 0,
             full_ns: None,
             transitions: 0,
+            connections: 0,
+            aged_out: 0,
             verdicts: Verdicts::default(),
         };
         shown.renderer.start(&mut shown.buffer, session);
@@ -113,12 +118,13 @@ impl Flow {
             reentry: total.reentry.saturating_sub(self.lost.reentry),
             unreadable: total.unreadable.saturating_sub(self.lost.unreadable),
             undecodable: total.undecodable.saturating_sub(self.lost.undecodable),
+            evidence: total.evidence.saturating_sub(self.lost.evidence),
         };
-        if new.total() == 0 {
+        if new == Lost::default() {
             return;
         }
         self.lost = total;
-        self.tracker.handle_loss(new.total());
+        self.tracker.handle_loss(new.total(), new.evidence);
         let shown = &mut self.shown;
         shown
             .renderer
@@ -138,8 +144,8 @@ impl Flow {
         let totals = Totals {
             events: stats.events,
             shown: self.shown.transitions,
-            connections: stats.connections,
-            aged_out: stats.aged_out,
+            connections: self.shown.connections,
+            aged_out: self.shown.aged_out,
             recovered: stats.recovered,
             verdicts: self.shown.verdicts,
             lost: self.lost,
@@ -171,6 +177,8 @@ impl Sink for Shown {
     }
 
     fn ended(&mut self, conn: &Connection, ending: Ending) {
+        self.connections += 1;
+        self.aged_out += u64::from(ending == Ending::AgedOut);
         if !self.shows_any_of(conn) {
             return;
         }
@@ -271,6 +279,8 @@ mod tests {
             count: 0,
             full_ns: None,
             transitions: 0,
+            connections: 0,
+            aged_out: 0,
             verdicts: Verdicts::default(),
         }
     }
@@ -302,6 +312,7 @@ mod tests {
             ],
             from_birth: true,
             has_gap: false,
+            evidence: crate::track::Gathered::default(),
             as_of_ns: 3,
         }
     }

@@ -88,10 +88,13 @@ pub struct Lost {
     pub unreadable: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
+    /// Accepts and evidence, not transitions, lost for any of these reasons: owners and verdicts may lack
+    /// them. Not part of the total.
+    pub evidence: u64,
 }
 
 impl Lost {
-    /// Sum over all reasons.
+    /// Transitions lost: the sum over all reasons.
     pub fn total(&self) -> u64 {
         self.ring_full
             .saturating_add(self.reentry)
@@ -107,7 +110,7 @@ pub struct Totals {
     pub events: u64,
     /// Transitions that were shown: not left out by a filter, `--state` or `--transition`.
     pub shown: u64,
-    /// Connections and listeners seen.
+    /// Connections and listeners that the filter selected.
     pub connections: u64,
     /// Connections forgotten before their end because `--max-connections` was reached.
     pub aged_out: u64,

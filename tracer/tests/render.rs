@@ -43,7 +43,7 @@ fn text_of_a_run() {
     14:00:03.500210  curl/1234         192.168.1.17:43212     10.0.0.1:8080                     SYN_SENT     -> CLOSED           210us
     #14:00:03.500210 curl/1234         192.168.1.17:43212     10.0.0.1:8080                     refused: the peer answered the SYN with a reset
     # the wall clock was set: +1.500s; durations are not affected
-    # 14:00:05.500000  lost 12 events since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
+    # 14:00:05.500000  lost 12 transitions since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
     ");
 }
 
@@ -187,8 +187,8 @@ fn jsonl_of_a_run() {
     {"type":"transition","ts":"2026-03-01T12:00:03.500210000Z","mono_ns":1003500210000,"conn":"3","sk":"0xffff88810a3cc000","netns":4026531840,"family":"inet","protocol":"tcp","role":"client","local":{"addr":"192.168.1.17","port":43212},"local_port_known":true,"remote":{"addr":"10.0.0.1","port":8080},"from":"SYN_SENT","to":"CLOSED","kernel_from":"TCP_SYN_SENT","kernel_to":"TCP_CLOSE","in_state_ns":210000,"in_state_is_minimum":false,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":1234,"comm":"curl","owner_source":"connect"}
     {"type":"connection","ts":"2026-03-01T12:00:03.500210000Z","mono_ns":1003500210000,"conn":"3","sk":"0xffff88810a3cc000","netns":4026531840,"family":"inet","protocol":"tcp","role":"client","local":{"addr":"192.168.1.17","port":43212},"remote":{"addr":"10.0.0.1","port":8080},"pid":1234,"comm":"curl","owner_source":"connect","verdict":"refused","closed_by":null,"reset_reason":null,"because":"the peer answered the SYN with a reset","syn_retransmits":0,"synack_retransmits":null,"retransmits":null,"bytes_sent":0,"bytes_received":0,"rtt_us":null,"states":[{"state":"SYN_SENT","start":"2026-03-01T12:00:03.500000000Z","duration_ns":210000,"duration_is_minimum":false,"evidence":"observed","expected_ns":null},{"state":"CLOSED","start":"2026-03-01T12:00:03.500210000Z","duration_ns":null,"duration_is_minimum":false,"evidence":"observed","expected_ns":null}],"ending":"closed","from_birth":true,"has_gap":false}
     {"type":"clock","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"wall_step_ns":1500000000}
-    {"type":"lost","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"lost":{"ring_full":10,"reentry":2,"unreadable":0,"undecodable":0,"total":12}}
-    {"type":"end","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"duration_ns":4000000000,"events":12,"shown":12,"connections":3,"aged_out":0,"recovered":0,"verdicts":{"refused":1,"timed_out":0,"unreachable":0,"cancelled":0,"reset_by_peer":0,"reset_by_us":0,"aborted":0,"accept_queue_lost":0,"unknown":0,"closed":2,"open":0,"listener":0},"lost":{"ring_full":10,"reentry":2,"unreadable":0,"undecodable":0,"total":12}}
+    {"type":"lost","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"lost":{"ring_full":10,"reentry":2,"unreadable":0,"undecodable":0,"total":12,"evidence":0}}
+    {"type":"end","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"duration_ns":4000000000,"events":12,"shown":12,"connections":3,"aged_out":0,"recovered":0,"verdicts":{"refused":1,"timed_out":0,"unreachable":0,"cancelled":0,"reset_by_peer":0,"reset_by_us":0,"aborted":0,"accept_queue_lost":0,"unknown":0,"closed":2,"open":0,"listener":0},"lost":{"ring_full":10,"reentry":2,"unreadable":0,"undecodable":0,"total":12,"evidence":0}}
     "#);
 }
 
@@ -249,7 +249,7 @@ fn timeline_of_a_run() {
       bytes: 0 sent, 0 received; round trip: ?; retransmits: 0 SYN, ? data or FIN
 
     # the wall clock was set: +1.500s; durations are not affected
-    # 14:00:05.500000  2026-03-01 +02:00  lost 12 events since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
+    # 14:00:05.500000  2026-03-01 +02:00  lost 12 transitions since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
     ");
 }
 

@@ -147,5 +147,6 @@ fn put_lost(line: &mut Object<'_>, lost: &Lost) {
         counts.number("unreadable", Some(lost.unreadable));
         counts.number("undecodable", Some(lost.undecodable));
         counts.number("total", Some(lost.total()));
+        counts.number("evidence", Some(lost.evidence));
     });
 }

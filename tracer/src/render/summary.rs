@@ -11,18 +11,21 @@ use crate::session::{Totals, Verdicts};
 /// with a newline. `uncounted` is why more may be lost than was counted.
 pub fn summary(totals: &Totals, uncounted: Option<&str>) -> String {
     let mut out = String::new();
-    let _ = writeln!(
+    let _ = write!(
         out,
-        "{} seen in {}, {} shown; {}",
-        count(totals.events, "transition", "transitions"),
-        human(totals.duration_ns),
-        totals.shown,
+        "{} of {} shown in {}",
+        count(totals.shown, "transition", "transitions"),
         count(
             totals.connections,
             "connection or listener",
             "connections or listeners"
         ),
+        human(totals.duration_ns),
     );
+    if totals.events > totals.shown {
+        let _ = write!(out, "; {} looked at", totals.events);
+    }
+    out.push('\n');
     push_verdicts(&mut out, &totals.verdicts);
     if totals.recovered > 0 {
         let _ = writeln!(
@@ -39,14 +42,16 @@ pub fn summary(totals: &Totals, uncounted: Option<&str>) -> String {
         );
     }
     let lost = totals.lost.total();
-    if lost == 0 {
+    if lost > 0 {
+        let transitions = count(lost, "transition was", "transitions were");
+        let _ = writeln!(out, "{transitions} lost:");
+    } else if totals.lost.evidence > 0 {
+        out.push_str("no transition was lost, but:\n");
+    } else {
         out.push_str(match uncounted {
             None => "no event was lost\n",
             Some(_) => "no loss was counted\n",
         });
-    }
-    if lost > 0 {
-        let _ = writeln!(out, "{} lost:", count(lost, "event was", "events were"));
     }
     for reason in loss_reasons(&totals.lost) {
         if reason.count > 0 {
@@ -98,7 +103,7 @@ mod tests {
             ..Totals::default()
         };
         insta::assert_snapshot!(summary(&totals, None), @r"
-        1 transition seen in 12.40s, 0 shown; 1 connection or listener
+        0 transitions of 1 connection or listener shown in 12.40s; 1 looked at
         no event was lost
         ");
     }
@@ -145,15 +150,16 @@ mod tests {
                 reentry: 2,
                 unreadable: 30,
                 undecodable: 4,
+                evidence: 0,
             },
             duration_ns: 3_725_000_000_000,
         };
         insta::assert_snapshot!(summary(&totals, None), @"
-        123456 transitions seen in 1h02m, 120000 shown; 20000 connections or listeners
+        120000 transitions of 20000 connections or listeners shown in 1h02m; 123456 looked at
         3 transitions recorded by the second program where the first could not run
         1 connection forgotten before the end
         hint: raise --max-connections
-        1036 events were lost:
+        1036 transitions were lost:
             1000  the ring buffer was full
                   hint: enlarge it with --ring-size, or trace less with --port or --addr
                2  the kernel refused to run the program inside itself
@@ -175,7 +181,7 @@ mod tests {
             ..Totals::default()
         };
         let text = summary(&totals, None);
-        assert!(text.contains("1 event was lost:"), "{text}");
+        assert!(text.contains("1 transition was lost:"), "{text}");
         assert!(!text.contains("ring"), "{text}");
     }
 }

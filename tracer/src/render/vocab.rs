@@ -264,12 +264,13 @@ pub(crate) struct LossReason {
 }
 
 /// Every reason, those with a count of zero too.
-pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 4] {
+pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 5] {
     let Lost {
         ring_full,
         reentry,
         unreadable,
         undecodable,
+        evidence,
     } = *lost;
     [
         LossReason {
@@ -291,6 +292,11 @@ pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 4] {
             count: undecodable,
             what: "the record could not be decoded",
             hint: "kernel program and tracer disagree: please report it with 'tracer doctor --json'",
+        },
+        LossReason {
+            count: evidence,
+            what: "accepts, resets, errors or retransmissions did not arrive (no transitions)",
+            hint: "owners and verdicts of that time may be unknown; as for a full ring buffer",
         },
     ]
 }
@@ -355,6 +361,7 @@ mod tests {
             reentry: 20,
             unreadable: 300,
             undecodable: 4000,
+            evidence: 0,
         };
         let sum: u64 = loss_reasons(&lost).iter().map(|reason| reason.count).sum();
         assert_eq!(sum, lost.total());

@@ -366,6 +366,7 @@ pub(crate) const LOST: Lost = Lost {
     reentry: 2,
     unreadable: 0,
     undecodable: 0,
+    evidence: 0,
 };
 
 fn totals() -> Totals {
