@@ -29,6 +29,9 @@ use crate::maps::{AT_WORK, Scratch, count, this_cpu};
 use crate::sock::{self, IPPROTO_TCP, Skip};
 use crate::{emit, select, task};
 
+/// To perf's other users of the tracepoint: 0 would hide the event from all of them.
+pub(crate) const PASS: u32 = 1;
+
 const FIRST: Probe = Probe {
     flags: 0,
     ring_full: Counter::StateRingFull,
@@ -104,7 +107,7 @@ pub(crate) fn twin(ctx: &RawTracePointContext) -> i32 {
 #[inline(always)]
 pub(crate) fn classic(ctx: &TracePointContext) -> u32 {
     let Some(cpu) = this_cpu() else {
-        return 0;
+        return PASS;
     };
     // SAFETY: this program's own part (the pair is not attached beside it), and the kernel does not
     // re-enter the program.
@@ -117,7 +120,7 @@ pub(crate) fn classic(ctx: &TracePointContext) -> u32 {
             warn!(ctx, "the tracepoint's record could not be read");
         }
     }
-    0
+    PASS
 }
 
 #[inline(always)]

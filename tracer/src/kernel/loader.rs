@@ -12,7 +12,7 @@ use zerocopy::IntoBytes as _;
 use super::attach::{ACCEPT_HOOK, Attach, HookChoice, Link, TRACEPOINT, TWIN_PURPOSE};
 use super::batch::Batch;
 use super::btf::Btf;
-use super::error::{Error, is_permission, not_permitted};
+use super::error::{Error, is_file_limit, is_permission, not_permitted};
 use super::format::Format;
 use super::layout::{self, Layout};
 use super::losses::{self, Refused};
@@ -270,6 +270,8 @@ fn create(options: &Options<'_>, config: &Config) -> Result<Ebpf, Error> {
     loader.load(OBJECT).map_err(|error| {
         if is_permission(&error) {
             not_permitted()
+        } else if is_file_limit(&error) {
+            Error::FileLimit
         } else {
             Error::Maps(error)
         }

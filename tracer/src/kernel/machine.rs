@@ -1,5 +1,6 @@
 //! Facts about the machine and its clocks, for the head of a recording.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::system::uname;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -18,6 +19,28 @@ pub fn machine_facts() -> (String, String, String, Option<String>) {
         text(names.machine()),
         boot_id,
     )
+}
+
+/// Mask of the signals this process was started with as ignored; none where /proc does not tell.
+pub fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+/// Raises the soft limit on open files to the hard one: every map and program is a file.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!("cannot raise the limit on open files: {error}");
+    }
 }
 
 /// Whether runs that are refused to a program of a classic tracepoint are counted. Raw ones are refused
