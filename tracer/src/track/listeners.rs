@@ -100,12 +100,10 @@ impl Listeners {
     /// The process of the listener that `child` came out of, where there is but one it can be.
     ///
     /// A child is a clone of its listener, so it has the same family of socket and the same protocol;
-    /// a listener bound to the very address comes before a wildcard.
+    /// a listener bound to the very address comes before a wildcard. Before Linux 6.15 the address of a
+    /// newborn child is still that of its listener, which may be the wildcard.
     pub(super) fn owner_of(&self, child: &Entry) -> Option<Task> {
         let addr = child.local.wire_addr();
-        if addr.is_unspecified() {
-            return None;
-        }
         let mut specific = Candidates::None;
         let mut wildcard = Candidates::None;
         for listener in self.by_port.get(&key(child)?)? {
