@@ -129,7 +129,7 @@ pub static RULES: [Rule; 33] = [
 
     // Timeouts and force without a reset.
     rule(Aborted, Fin, "RFC 9293 3.8.3; tcp_write_err",
-        |f| f.is_closed() && f.is_timeout(), unacknowledged),
+        |f| f.is_closed() && f.is_timeout() && !f.evidence().reset_received, unacknowledged),
     rule(Unknown, Fin, "tcp_abort",
         |f| f.error() == Some(errno::ECONNABORTED),
         |_| say("destroyed from outside, as `ss -K` does")),
