@@ -28,7 +28,7 @@ pub(super) mod errno {
         (112, "EHOSTDOWN: the host is unknown"),
         (
             113,
-            "EHOSTUNREACH: no route to the host, or it does not answer on its link",
+            "EHOSTUNREACH: no route to the host, no answer on its link, or a firewall",
         ),
     ];
 }

@@ -135,7 +135,7 @@ fn connects_that_fail() {
             vec![open, "A SS>CL counts=err:113", "A error=113"],
             Verdict::Unreachable,
             None,
-            "SYN sent once, EHOSTUNREACH: no route to the host, or it does not answer on its link",
+            "SYN sent once, EHOSTUNREACH: no route to the host, no answer on its link, or a firewall",
         ),
         // The application gave up, and only the soft error tells why.
         (
@@ -147,7 +147,7 @@ fn connects_that_fail() {
             ],
             Verdict::Unreachable,
             None,
-            "SYN sent twice, EHOSTUNREACH: no route to the host, or it does not answer on its link",
+            "SYN sent twice, EHOSTUNREACH: no route to the host, no answer on its link, or a firewall",
         ),
         (
             vec![open, "A SS>CL counts=err:13 v6"],
@@ -538,7 +538,7 @@ fn timeouts() {
             &["A rtx", "A ES>CL counts=err:113,soft:113,re:2"],
             None,
             "no acknowledgement came, 1 segment sent again; \
-             EHOSTUNREACH: no route to the host, or it does not answer on its link",
+             EHOSTUNREACH: no route to the host, no answer on its link, or a firewall",
         ),
         (
             &["A ES>F1", "A F1>CL counts=err:110,re:1"],
