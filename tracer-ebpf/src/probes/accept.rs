@@ -12,6 +12,7 @@ use tracer_common::select::ESTABLISHED;
 
 use crate::config::setting;
 use crate::maps::{count, this_cpu};
+use crate::probes::state::PASS;
 use crate::read::field;
 use crate::sock::{self, Skip};
 use crate::{emit, select, task};
@@ -20,7 +21,7 @@ use crate::{emit, select, task};
 #[inline(always)]
 pub(crate) fn exit(ctx: &TracePointContext) -> u32 {
     let (Some(sk), Some(cpu)) = (accepted(ctx), this_cpu()) else {
-        return 0;
+        return PASS;
     };
     // SAFETY: this program's own part, and the kernel does not re-enter the program.
     let scratch = unsafe { &mut (*cpu).accept };
@@ -34,7 +35,7 @@ pub(crate) fn exit(ctx: &TracePointContext) -> u32 {
         Err(Skip::OtherProtocol) => {}
         Err(Skip::Unreadable) => count(Counter::AcceptUnreadable),
     }
-    0
+    PASS
 }
 
 #[inline(always)]

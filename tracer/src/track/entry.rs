@@ -10,6 +10,14 @@ use crate::state::State;
 /// Transitions kept of a connection that the filter cannot decide yet.
 pub(super) const MAX_HELD: usize = 8;
 
+/// Events lost in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Losses {
+    pub(super) transitions: u64,
+    /// Accepts and evidence.
+    pub(super) evidence: u64,
+}
+
 /// Events lost below which a socket cannot have come back to the state it was in.
 const SHORTEST_CYCLE: u64 = 2;
 
@@ -34,7 +42,7 @@ pub(super) struct Entry {
     /// State left by the last transition, kernel number.
     last_from: i32,
     /// Events lost in all when this was last touched.
-    lost_before: u64,
+    lost_before: Losses,
     /// See [`Gathered::incomplete`]; so far.
     incomplete: bool,
     /// See [`Gathered::synacks_counted`].
@@ -86,7 +94,7 @@ impl Entry {
             has_gap: false,
             steps: Steps::default(),
             last_from: event.from.to_kernel(),
-            lost_before: 0,
+            lost_before: Losses::default(),
             incomplete: false,
             synacks_counted: false,
             opened: None,
@@ -125,7 +133,7 @@ impl Entry {
     }
 
     /// Takes in a transition of this life.
-    pub(super) fn advance(&mut self, event: &StateEvent, lost: u64) -> Move {
+    pub(super) fn advance(&mut self, event: &StateEvent, lost: Losses) -> Move {
         let mut in_state_ns = None;
         let mut after_gap = false;
         match self.steps.last() {
@@ -137,7 +145,10 @@ impl Entry {
                 self.push(event.from, None);
             }
             Some(last) => {
-                let same_stay = lost.saturating_sub(self.lost_before) < SHORTEST_CYCLE;
+                let new = lost
+                    .transitions
+                    .saturating_sub(self.lost_before.transitions);
+                let same_stay = new < SHORTEST_CYCLE;
                 in_state_ns = last
                     .since_ns
                     .filter(|_| same_stay)
@@ -253,7 +264,7 @@ impl Entry {
         self.incomplete = true;
     }
 
-    fn has_lost(&self, lost: u64) -> bool {
+    fn has_lost(&self, lost: Losses) -> bool {
         lost != self.lost_before
     }
 
@@ -326,7 +337,7 @@ impl Entry {
     }
 
     /// Fills in `conn` with all that is known. `lost` is the number of events lost in all.
-    pub(super) fn describe(&self, conn: &mut Connection, sk: u64, as_of_ns: u64, lost: u64) {
+    pub(super) fn describe(&self, conn: &mut Connection, sk: u64, as_of_ns: u64, lost: Losses) {
         conn.id = self.id;
         conn.sk = sk;
         conn.netns = self.netns;

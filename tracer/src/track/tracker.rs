@@ -3,7 +3,7 @@
 use hashlink::LinkedHashMap;
 use hashlink::linked_hash_map::{Entry as Slot, RawEntryMut};
 
-use super::entry::{Entry, Move, is_birth};
+use super::entry::{Entry, Losses, Move, is_birth};
 use super::half_open::HalfOpen;
 use super::linger::{Closed, Lingering};
 use super::listeners::Listeners;
@@ -17,7 +17,7 @@ use crate::filter::{Filter, Verdict};
 use crate::state::{State, legality};
 
 /// Listeners passed over at most to find a connection to forget.
-const LISTENERS_SPARED: usize = 256;
+const SPARED: usize = 256;
 
 /// How to track.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ struct Teller {
     filter: Filter,
     listeners: Listeners,
     half_open: HalfOpen,
-    lost: u64,
+    lost: Losses,
     stats: Stats,
     /// Filled in anew for each call of the sink.
     conn: Connection,
@@ -100,7 +100,7 @@ impl Tracker {
                 filter: config.filter,
                 listeners: Listeners::default(),
                 half_open: HalfOpen::default(),
-                lost: 0,
+                lost: Losses::default(),
                 stats: Stats::default(),
                 conn: blank(),
             },
@@ -117,14 +117,19 @@ impl Tracker {
         }
     }
 
-    /// Takes in that `lost` events were lost since the last call, none of which is known.
+    /// Takes in how many transitions, and how many accepts and pieces of evidence, were lost since the last
+    /// call.
     ///
     /// To be told before any event that happened after the loss: read the kernel's counters after the
     /// records, and handle the records after this.
-    pub fn handle_loss(&mut self, lost: u64) {
-        if lost > 0 {
-            self.teller.lost = self.teller.lost.saturating_add(lost);
+    pub fn handle_loss(&mut self, transitions: u64, evidence: u64) {
+        let lost = &mut self.teller.lost;
+        lost.transitions = lost.transitions.saturating_add(transitions);
+        lost.evidence = lost.evidence.saturating_add(evidence);
+        if transitions > 0 {
             self.teller.listeners.forget_all();
+        }
+        if transitions > 0 || evidence > 0 {
             self.teller.half_open.forget_all();
         }
     }
@@ -248,12 +253,20 @@ impl Tracker {
         }
     }
 
-    /// Makes room for one. Listeners are silent by nature, and owners are derived from them: each gets
-    /// another turn while there is anything else.
+    /// Makes room for one. Listeners are silent by nature, and owners are derived from them; and where a
+    /// filter is set, most of what is tracked are strangers' first transitions, whose others the kernel
+    /// left out. So listeners and connections that are told of get another turn while there is anything
+    /// else.
     fn age_out(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
-        for _ in 0..self.sockets.len().min(LISTENERS_SPARED) {
+        let filtered = self.teller.filter != Filter::default();
+        for _ in 0..self.sockets.len().min(SPARED) {
             match self.sockets.front_entry() {
-                Some(mut oldest) if oldest.get().role == Role::Listener => oldest.to_back(),
+                Some(mut oldest)
+                    if oldest.get().role == Role::Listener
+                        || filtered && oldest.get().verdict == Verdict::Yes =>
+                {
+                    oldest.to_back();
+                }
                 _ => break,
             }
         }

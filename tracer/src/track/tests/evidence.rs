@@ -132,7 +132,7 @@ fn a_reset_after_the_close_ended_nothing_and_a_listeners_reset_is_for_strangers(
 fn a_loss_makes_what_was_open_incomplete() {
     let mut story = Story::patient();
     story.tell(&["A CL>SS p0", "B CL>SS p0", "B SS>CL", "+20ms", "C ES>CL"]);
-    story.tracker.handle_loss(1);
+    story.tracker.handle_loss(1, 0);
     story.tell(&["D CL>SS p0", "E ES>CW"]);
     story.finish();
     let incomplete: Vec<_> = (1..=5)
@@ -140,6 +140,23 @@ fn a_loss_makes_what_was_open_incomplete() {
         .collect();
     // One in mid-life may have met with the loss before it was seen.
     assert_eq!(incomplete, [1, 3, 5]);
+}
+
+#[test]
+fn lost_evidence_alone_takes_no_duration() {
+    let mut story = Story::patient();
+    story.tell(&["A CL>SS p0"]);
+    story.tracker.handle_loss(0, 1000);
+    story.tell(&["A SS>ES"]);
+    story.finish();
+    let conn = story.conn(1);
+    assert!(conn.evidence.incomplete);
+    assert!(
+        conn.steps
+            .iter()
+            .skip(1)
+            .all(|step| step.since_ns.is_some())
+    );
 }
 
 #[test]

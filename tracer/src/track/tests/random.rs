@@ -208,7 +208,7 @@ fn run(inputs: &[Input], filter: Filter, max_connections: usize) -> (Log, Stats)
     let mut listened = 0;
     for event in events(inputs) {
         match event {
-            Told::Loss(lost) => story.tracker.handle_loss(lost),
+            Told::Loss(lost) => story.tracker.handle_loss(lost, 0),
             Told::Timeout(now_ns) => story.tracker.handle_timeout(now_ns, &mut story.log),
             Told::Event(event) => {
                 story.tracker.handle(&event, &mut story.log);
@@ -290,7 +290,9 @@ proptest! {
     }
 
     #[test]
-    fn a_filter_selects_whole_connections(inputs in inputs(), filter in filter(), max in 1..6_usize) {
+    fn a_filter_selects_whole_connections(inputs in inputs(), filter in filter()) {
+        // Room for all: who is forgotten first depends on the filter.
+        let max = inputs.len().max(1);
         let (all, all_stats) = run(&inputs, Filter::default(), max);
         let (some, stats) = run(&inputs, filter.clone(), max);
         prop_assert_eq!(stats.connections, all_stats.connections);
