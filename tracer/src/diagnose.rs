@@ -104,8 +104,6 @@ pub fn diagnose(conn: &Connection, ending: Ending, sources: &Sources) -> Diagnos
     }
 }
 
-use crate::state::State;
-
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -144,63 +142,6 @@ pub enum ClosedBy {
     Remote,
     /// Both at once (simultaneous close).
     Both,
-}
-
-/// What is known of a connection at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnosis {
-    /// What became of it.
-    pub verdict: Verdict,
-    /// Which side closed (or reset) first; `None` where unknown or not closed.
-    pub closed_by: Option<ClosedBy>,
-    /// The kernel's reason for a reset this side sent, by the kernel's own name
-    /// (`TCP_ABORT_ON_CLOSE`).
-    pub reset_reason: Option<String>,
-    /// One sentence for people: why this verdict, as in "SYN sent 4 times, never answered". Begins in
-    /// lower case, no period.
-    pub because: String,
-    /// The documented timeline: states observed and those inferred (`TIME_WAIT` after the kernel closed
-    /// the socket).
-    pub states: Vec<StateSpan>,
-    /// SYNs sent again; `None` where the hook that tells is not attached or the trace began later.
-    pub syn_retransmits: Option<u32>,
-    /// SYN-ACKs sent again, likewise.
-    pub synack_retransmits: Option<u32>,
-    /// Segments of data and FINs sent again, likewise.
-    pub retransmits: Option<u32>,
-    /// Payload bytes sent.
-    pub bytes_sent: Option<u64>,
-    /// Payload bytes received.
-    pub bytes_received: Option<u64>,
-    /// Smoothed round trip time in microseconds.
-    pub rtt_us: Option<u32>,
-}
-
-/// One state of the documented timeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateSpan {
-    /// The state.
-    pub state: State,
-    /// When it began (`CLOCK_MONOTONIC`, ns); `None` where that is not known.
-    pub since_ns: Option<u64>,
-    /// How long it lasted; `None` where that is not known, or it still lasts.
-    pub duration_ns: Option<u64>,
-    /// How it is known.
-    pub evidence: SpanEvidence,
-    /// How long it lasts by the kernel's rules, where its end is not seen: 60 s for an unseen
-    /// `TIME_WAIT`.
-    pub expected_ns: Option<u64>,
-}
-
-/// How a state is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpanEvidence {
-    /// The kernel reported it when it happened.
-    Observed,
-    /// Seen by asking the kernel now and then.
-    Polled,
-    /// It follows from what was seen.
-    Inferred,
 }
 
 /// Which evidence there is to judge by.

@@ -107,7 +107,7 @@ fn after_a_loss_only_what_was_seen_counts() {
     let lossy = |events: &[&str]| {
         let mut story = Story::patient();
         story.tell(&events[..1]);
-        story.tracker.handle_loss(1);
+        story.tracker.handle_loss(1, 0);
         story.tell(&events[1..]);
         story.finish();
         let (conn, ending) = story.conn_of("A");
