@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use crate::decode::decode;
-use crate::diagnose::{Diagnosis, SpanEvidence, StateSpan, Verdict};
+use crate::diagnose::{Sources, diagnose};
 use crate::filter::Show;
 use crate::render::{Format, Render as _, Renderer};
 use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
@@ -35,6 +35,7 @@ struct Shown {
     connections: u64,
     aged_out: u64,
     verdicts: Verdicts,
+    sources: Sources,
 }
 
 impl Flow {
@@ -46,6 +47,7 @@ impl Flow {
         show: Show,
         limit: Option<u64>,
         session: &Session,
+        sources: Sources,
     ) -> Self {
         let mut shown = Shown {
             renderer,
@@ -60,6 +62,7 @@ impl Flow {
             connections: 0,
             aged_out: 0,
             verdicts: Verdicts::default(),
+            sources,
         };
         shown.renderer.start(&mut shown.buffer, session);
         Self {
@@ -189,7 +192,7 @@ impl Sink for Shown {
             Format::Text if self.ended_after_the_last_line(conn) => return,
             Format::Text | Format::Jsonl | Format::Csv => {}
         }
-        let diagnosis = undiagnosed(conn);
+        let diagnosis = diagnose(conn, ending, &self.sources);
         self.verdicts.add(diagnosis.verdict);
         let (buffer, clock) = (&mut self.buffer, &self.clock);
         self.renderer
@@ -211,40 +214,6 @@ impl Shown {
                 .iter()
                 .zip(conn.steps.iter().skip(1))
                 .any(|(from, to)| self.show.shows(from.state, to.state))
-    }
-}
-
-/// The states of a connection and nothing else: no evidence is collected.
-fn undiagnosed(conn: &Connection) -> Diagnosis {
-    let steps = match conn.steps.as_slice() {
-        // What a socket was before its first transition is no part of the connection.
-        [before, rest @ ..] if conn.from_birth && before.since_ns.is_none() => rest,
-        all => all,
-    };
-    let states = steps.iter().enumerate().map(|(index, step)| {
-        let until_ns = steps.get(index + 1).and_then(|next| next.since_ns);
-        StateSpan {
-            state: step.state,
-            since_ns: step.since_ns,
-            duration_ns: until_ns
-                .zip(step.since_ns)
-                .map(|(until_ns, since_ns)| until_ns.saturating_sub(since_ns)),
-            evidence: SpanEvidence::Observed,
-            expected_ns: None,
-        }
-    });
-    Diagnosis {
-        verdict: Verdict::Unknown,
-        closed_by: None,
-        reset_reason: None,
-        because: String::new(),
-        states: states.collect(),
-        syn_retransmits: None,
-        synack_retransmits: None,
-        retransmits: None,
-        bytes_sent: None,
-        bytes_received: None,
-        rtt_us: None,
     }
 }
 
@@ -282,6 +251,10 @@ mod tests {
             connections: 0,
             aged_out: 0,
             verdicts: Verdicts::default(),
+            sources: Sources {
+                counts: true,
+                ..Sources::default()
+            },
         }
     }
 
@@ -351,18 +324,5 @@ mod tests {
             shown.ended(&conn, Ending::Closed);
             assert_eq!(shown.verdicts.unknown, told, "full at {full_ns:?}");
         }
-    }
-
-    #[test]
-    fn the_first_state_of_a_connection_is_the_one_after_its_birth() {
-        let states = undiagnosed(&refused()).states;
-        let durations: Vec<_> = states
-            .iter()
-            .map(|span| (span.state, span.duration_ns))
-            .collect();
-        assert_eq!(
-            durations,
-            [(State::SynSent, Some(2)), (State::Closed, None)]
-        );
     }
 }

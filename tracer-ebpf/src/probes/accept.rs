@@ -12,16 +12,15 @@ use tracer_common::select::ESTABLISHED;
 
 use crate::config::setting;
 use crate::maps::{count, this_cpu};
-use crate::probes::state::PASS;
 use crate::read::field;
 use crate::sock::{self, Skip};
 use crate::{emit, select, task};
 
 /// Return from accept.
 #[inline(always)]
-pub(crate) fn exit(ctx: &TracePointContext) -> u32 {
+pub(crate) fn exit(ctx: &TracePointContext) {
     let (Some(sk), Some(cpu)) = (accepted(ctx), this_cpu()) else {
-        return PASS;
+        return;
     };
     // SAFETY: this program's own part, and the kernel does not re-enter the program.
     let scratch = unsafe { &mut (*cpu).accept };
@@ -35,7 +34,6 @@ pub(crate) fn exit(ctx: &TracePointContext) -> u32 {
         Err(Skip::OtherProtocol) => {}
         Err(Skip::Unreadable) => count(Counter::AcceptUnreadable),
     }
-    PASS
 }
 
 #[inline(always)]

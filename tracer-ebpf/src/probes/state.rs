@@ -29,9 +29,6 @@ use crate::maps::{AT_WORK, Scratch, count, this_cpu};
 use crate::sock::{self, IPPROTO_TCP, Skip};
 use crate::{emit, select, task};
 
-/// To perf's other users of the tracepoint: 0 would hide the event from all of them.
-pub(crate) const PASS: u32 = 1;
-
 const FIRST: Probe = Probe {
     flags: 0,
     ring_full: Counter::StateRingFull,
@@ -105,9 +102,9 @@ pub(crate) fn twin(ctx: &RawTracePointContext) -> i32 {
 /// For kernels whose types are not known: no twin is possible, since all classic tracepoint programs
 /// of a CPU share one guard.
 #[inline(always)]
-pub(crate) fn classic(ctx: &TracePointContext) -> u32 {
+pub(crate) fn classic(ctx: &TracePointContext) {
     let Some(cpu) = this_cpu() else {
-        return PASS;
+        return;
     };
     // SAFETY: this program's own part (the pair is not attached beside it), and the kernel does not
     // re-enter the program.
@@ -120,7 +117,6 @@ pub(crate) fn classic(ctx: &TracePointContext) -> u32 {
             warn!(ctx, "the tracepoint's record could not be read");
         }
     }
-    PASS
 }
 
 #[inline(always)]

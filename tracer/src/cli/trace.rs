@@ -60,6 +60,7 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
         show,
         arguments.count,
         &session,
+        kernel.sources(),
     );
 
     let failed = |error| Failure::new(Exit::Failed, format!("cannot start: {error}"));

@@ -159,6 +159,7 @@ impl Kernel {
             reset_sent: attached(names::RESET_SENT),
             socket_error: attached(names::SOCKET_ERROR),
             counts: self.missing.iter().all(|(field, _)| field != "counts"),
+            accept: self.sees_accept(),
             reset_reasons: self.reset_reasons.clone(),
         }
     }

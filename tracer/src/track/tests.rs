@@ -37,10 +37,10 @@ const NAMES: [(&str, State); 11] = [
 
 /// Keeps all it is told, and checks what holds for every telling.
 #[derive(Default)]
-pub(crate) struct Log {
+struct Log {
     lines: Vec<String>,
     told: Vec<(Connection, Transition)>,
-    pub(crate) ended: HashMap<ConnId, (Connection, Ending)>,
+    ended: HashMap<ConnId, (Connection, Ending)>,
 }
 
 impl Sink for Log {
@@ -140,7 +140,7 @@ struct Socket {
 
 pub(crate) struct Story {
     pub(crate) tracker: Tracker,
-    pub(crate) log: Log,
+    log: Log,
     sockets: HashMap<u64, Socket>,
     now_ns: u64,
     /// Does not wait for late evidence.
@@ -286,6 +286,26 @@ impl Story {
             };
         }
         self.tracker.handle(&Event::State(event), &mut self.log);
+    }
+
+    /// The last life of a socket, and how it ended.
+    pub(crate) fn conn_of(&self, socket: &str) -> (Connection, Ending) {
+        let sk = sk(socket);
+        let lives = self.log.ended.values().filter(|(conn, _)| conn.sk == sk);
+        lives.max_by_key(|(conn, _)| conn.id).unwrap().clone()
+    }
+
+    /// The first connection, which has ended.
+    pub(crate) fn first_ended(&self) -> (Connection, Ending) {
+        self.log.ended[&ConnId(1)].clone()
+    }
+
+    /// Any connection.
+    pub(crate) fn any_conn() -> Connection {
+        let mut story = Self::patient();
+        story.tell(&["A CL>SS"]);
+        story.finish();
+        story.conn_of("A").0
     }
 
     /// As last told.
