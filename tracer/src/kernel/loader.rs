@@ -91,9 +91,10 @@ impl Kernel {
         let mut ebpf = create(options, &config)?;
         sets::fill(&mut ebpf, options.filter)?;
         let mut attach = Attach::new(&mut ebpf);
-        let main_program = attach.state_hooks(options.hook, &layout)?;
+        // Evidence first, and detached last: a state is never seen without it.
         attach.accept(&layout);
         attach.evidence(&layout);
+        let main_program = attach.state_hooks(options.hook, &layout)?;
         let Attach {
             hooks,
             links,
