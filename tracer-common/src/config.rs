@@ -43,8 +43,8 @@ pub const FILTER_PID: u32 = 1 << 7;
 /// [`Config::filters`]: `--comm`.
 pub const FILTER_COMM: u32 = 1 << 8;
 
-/// Per-CPU counters, by index in the one element of [`crate::names::COUNTERS`]. Each program has its own, since a program
-/// is never re-entered on its CPU but may be interrupted by another: no count needs to be atomic.
+/// Per-CPU counters, by index in the one element of [`crate::names::COUNTERS`]. Each program has its own,
+/// since a program never runs inside itself but may be interrupted by another: no count needs to be atomic.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -82,10 +82,13 @@ pub enum Counter {
     SynAckRingFull = 15,
     /// SYN-ACK retransmit: the kernel refused to read the request socket.
     SynAckUnreadable = 16,
+    /// Any program for evidence: it would have run inside itself, which the kernel prevents since Linux 6.1.
+    /// Only a softirq can come across that, and softirqs do not nest.
+    EvidenceRefused = 17,
 }
 
 /// Number of counters.
-pub const COUNTERS: usize = 17;
+pub const COUNTERS: usize = 18;
 
 /// [`Config::hook_arguments`]: `tcp:tcp_send_reset` passes a reason (Linux 6.10).
 pub const ARGUMENT_RESET_REASON: u32 = 1;

@@ -20,8 +20,14 @@ mod select;
 mod sock;
 mod task;
 
-use aya_ebpf::macros::{raw_tracepoint, tracepoint};
+use core::ffi::c_void;
+
+use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+
+/// Answer of a classic tracepoint program: 0 would hide the event from perf, for all of its users. The
+/// attribute macro of aya answers 0 always, which is why these programs do without.
+const PASS: u32 = 1;
 
 /// First of the guarded pair.
 #[raw_tracepoint]
@@ -36,15 +42,21 @@ pub fn state_raw_twin(ctx: RawTracePointContext) -> i32 {
 }
 
 /// `sock:inet_sock_set_state` by its record.
-#[tracepoint]
-pub fn state_classic(ctx: TracePointContext) -> u32 {
-    probes::state::classic(&ctx)
+// SAFETY: section and name are those by which the loader finds the program.
+#[unsafe(link_section = "tracepoint")]
+#[unsafe(no_mangle)]
+pub extern "C" fn state_classic(ctx: *mut c_void) -> u32 {
+    probes::state::classic(&TracePointContext::new(ctx));
+    PASS
 }
 
 /// `syscalls:sys_exit_accept` and `syscalls:sys_exit_accept4`.
-#[tracepoint]
-pub fn accept_exit(ctx: TracePointContext) -> u32 {
-    probes::accept::exit(&ctx)
+// SAFETY: as above.
+#[unsafe(link_section = "tracepoint")]
+#[unsafe(no_mangle)]
+pub extern "C" fn accept_exit(ctx: *mut c_void) -> u32 {
+    probes::accept::exit(&TracePointContext::new(ctx));
+    PASS
 }
 
 /// `tcp:tcp_retransmit_skb`

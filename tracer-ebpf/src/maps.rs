@@ -60,8 +60,8 @@ pub(crate) struct Cpu {
     pub(crate) synack: Scratch,
 }
 
-/// The transition that the first program of the pair handled last on this CPU; `sk` is 0 while it is
-/// at work. The only part of [`Cpu`] that two programs share.
+/// The transition that the first program of the pair handled last on this CPU; `states` is [`AT_WORK`]
+/// while it does. The only part of [`Cpu`] that two programs share.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Handled {
@@ -69,10 +69,16 @@ pub(crate) struct Handled {
     pub(crate) states: u64,
 }
 
-/// What one program needs while it runs. The kernel does not re-enter a program on its CPU, so it is
-/// that program's alone.
+/// No pair of states.
+pub(crate) const AT_WORK: u64 = u64::MAX;
+
+/// What one program needs while it runs. A program does not run inside itself, so it is that program's
+/// alone: the kernel sees to that for classic tracepoints always, for raw ones since Linux 6.1, and
+/// before the programs themselves do.
 #[repr(C)]
 pub(crate) struct Scratch {
+    /// [`AT_WORK`] while the program is, for those that have no [`Handled`].
+    pub(crate) lock: u64,
     pub(crate) out: Out,
     pub(crate) common: Window<{ SOCK_COMMON_WINDOW as usize }>,
     pub(crate) inet: Window<{ INET_WINDOW as usize }>,
@@ -104,7 +110,7 @@ pub(crate) fn this_cpu() -> Option<*mut Cpu> {
 pub(crate) fn count(counter: Counter) {
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: the slot belongs to this CPU and, as the documentation of `Counter` says, to one
-        // program, which the kernel does not re-enter.
+        // program, which does not run inside itself.
         unsafe { (*counters)[counter as usize] += 1 };
     }
 }

@@ -13,9 +13,13 @@ struct Maps;
 impl Sets for Maps {
     #[inline(always)]
     fn port(&self, port: u16) -> u8 {
+        // To older verifiers the result of a byte swap can be any number; what is loaded from memory as
+        // 16 bits cannot.
+        // SAFETY: a local variable.
+        let index = unsafe { core::ptr::read_volatile(&raw const port) };
         maps::PORTS
             .get(0)
-            .and_then(|flags| flags.get(usize::from(port)).copied())
+            .and_then(|flags| flags.get(usize::from(index)).copied())
             .unwrap_or(0)
     }
 

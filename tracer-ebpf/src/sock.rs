@@ -47,7 +47,9 @@ pub(crate) fn from_sock(
 
 #[inline(always)]
 fn read_sock(scratch: &mut Scratch, sk: u64, old_state: i32, new_state: i32) -> Option<Facts> {
-    let Scratch { out, common, inet } = scratch;
+    let Scratch {
+        out, common, inet, ..
+    } = scratch;
     common.read(sk, 0)?;
     inet.read(sk, setting!(inet_window))?;
     let family = common.get::<u16>(setting!(skc_family))?;

@@ -3,9 +3,10 @@
 use bytes::BytesMut;
 
 use crate::decode::decode;
+use crate::diagnose::{Sources, diagnose};
 use crate::filter::Show;
 use crate::render::{Format, Render as _, Renderer};
-use crate::session::{ClockMap, Lost, Session, Totals};
+use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
 use crate::track::{Connection, Ending, Sink, Tracker, Transition};
 
 /// All between a source of records and the bytes of an output format.
@@ -24,11 +25,17 @@ struct Shown {
     buffer: BytesMut,
     clock: ClockMap,
     show: Show,
-    /// Units are connections, not transitions.
-    by_connection: bool,
+    format: Format,
     limit: u64,
     count: u64,
+    /// When the transition happened that reached the limit.
+    full_ns: Option<u64>,
     transitions: u64,
+    /// Connections and listeners told of, whether shown or not.
+    connections: u64,
+    aged_out: u64,
+    verdicts: Verdicts,
+    sources: Sources,
 }
 
 impl Flow {
@@ -40,16 +47,22 @@ impl Flow {
         show: Show,
         limit: Option<u64>,
         session: &Session,
+        sources: Sources,
     ) -> Self {
         let mut shown = Shown {
             renderer,
             buffer: BytesMut::new(),
             clock: session.clock,
             show,
-            by_connection: format == Format::Timeline,
+            format,
             limit: limit.unwrap_or(u64::MAX),
             count: 0,
+            full_ns: None,
             transitions: 0,
+            connections: 0,
+            aged_out: 0,
+            verdicts: Verdicts::default(),
+            sources,
         };
         shown.renderer.start(&mut shown.buffer, session);
         Self {
@@ -108,16 +121,23 @@ impl Flow {
             reentry: total.reentry.saturating_sub(self.lost.reentry),
             unreadable: total.unreadable.saturating_sub(self.lost.unreadable),
             undecodable: total.undecodable.saturating_sub(self.lost.undecodable),
+            evidence: total.evidence.saturating_sub(self.lost.evidence),
         };
-        if new.total() == 0 {
+        if new == Lost::default() {
             return;
         }
         self.lost = total;
-        self.tracker.handle_loss(new.total());
+        self.tracker.handle_loss(new.total(), new.evidence);
         let shown = &mut self.shown;
         shown
             .renderer
             .lost(&mut shown.buffer, &shown.clock, now_ns, &new);
+    }
+
+    /// Tells of the connections whose end is old enough to be explained. `now_ns` is a time up to which
+    /// all records were taken in and all losses told.
+    pub fn handle_timeout(&mut self, now_ns: u64) {
+        self.tracker.handle_timeout(now_ns, &mut self.shown);
     }
 
     /// Tells of the connections that are still open, and writes the end.
@@ -127,9 +147,10 @@ impl Flow {
         let totals = Totals {
             events: stats.events,
             shown: self.shown.transitions,
-            connections: stats.connections,
-            aged_out: stats.aged_out,
+            connections: self.shown.connections,
+            aged_out: self.shown.aged_out,
             recovered: stats.recovered,
+            verdicts: self.shown.verdicts,
             lost: self.lost,
             duration_ns: now_ns.saturating_sub(self.started_ns),
         };
@@ -148,26 +169,44 @@ impl Sink for Shown {
             return;
         }
         self.transitions += 1;
-        if !self.by_connection {
+        if self.format != Format::Timeline {
             self.count += 1;
+            if self.count >= self.limit {
+                self.full_ns = Some(event.mono_ns);
+            }
         }
         self.renderer
             .transition(&mut self.buffer, &self.clock, conn, transition);
     }
 
     fn ended(&mut self, conn: &Connection, ending: Ending) {
-        if self.by_connection {
-            if self.count >= self.limit || !self.shows_any_of(conn) {
-                return;
-            }
-            self.count += 1;
+        self.connections += 1;
+        self.aged_out += u64::from(ending == Ending::AgedOut);
+        if !self.shows_any_of(conn) {
+            return;
         }
+        match self.format {
+            Format::Timeline if self.count >= self.limit => return,
+            Format::Timeline => self.count += 1,
+            // A remark on a transition, which is not shown.
+            Format::Text if self.ended_after_the_last_line(conn) => return,
+            Format::Text | Format::Jsonl | Format::Csv => {}
+        }
+        let diagnosis = diagnose(conn, ending, &self.sources);
+        self.verdicts.add(diagnosis.verdict);
+        let (buffer, clock) = (&mut self.buffer, &self.clock);
         self.renderer
-            .ended(&mut self.buffer, &self.clock, conn, ending, conn.as_of_ns);
+            .ended(buffer, clock, conn, &diagnosis, ending, conn.as_of_ns);
     }
 }
 
 impl Shown {
+    fn ended_after_the_last_line(&self, conn: &Connection) -> bool {
+        let ended_ns = conn.steps.last().and_then(|last| last.since_ns);
+        self.full_ns
+            .is_some_and(|full_ns| ended_ns.is_none_or(|ended_ns| ended_ns > full_ns))
+    }
+
     fn shows_any_of(&self, conn: &Connection) -> bool {
         self.show == Show::default()
             || conn
@@ -175,5 +214,115 @@ impl Shown {
                 .iter()
                 .zip(conn.steps.iter().skip(1))
                 .any(|(from, to)| self.show.shows(from.state, to.state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::event::{Endpoint, Family, Protocol};
+    use crate::render::RenderOptions;
+    use crate::state::{Names, State};
+    use crate::track::{ConnId, Owner, OwnerSource, Role, Step};
+
+    fn shown(format: Format, show: Show, limit: u64) -> Shown {
+        let options = RenderOptions {
+            names: Names::Documented,
+            color: false,
+            time_zone: TimeZone::UTC,
+        };
+        Shown {
+            renderer: Renderer::new(format, options),
+            buffer: BytesMut::new(),
+            clock: ClockMap {
+                mono_ns: 0,
+                wall_ns: 0,
+            },
+            show,
+            format,
+            limit,
+            count: 0,
+            full_ns: None,
+            transitions: 0,
+            connections: 0,
+            aged_out: 0,
+            verdicts: Verdicts::default(),
+            sources: Sources {
+                counts: true,
+                ..Sources::default()
+            },
+        }
+    }
+
+    fn refused() -> Connection {
+        let nowhere = Endpoint {
+            addr: Ipv4Addr::UNSPECIFIED.into(),
+            port: 0,
+        };
+        let step = |state, since_ns| Step { state, since_ns };
+        Connection {
+            id: ConnId(1),
+            sk: 1,
+            netns: None,
+            family: Family::Inet,
+            protocol: Protocol::Tcp,
+            local: nowhere,
+            remote: nowhere,
+            role: Role::Client,
+            owner: Owner {
+                pid: None,
+                comm: None,
+                source: OwnerSource::Unknown,
+            },
+            steps: vec![
+                step(State::Closed, None),
+                step(State::SynSent, Some(1)),
+                step(State::Closed, Some(3)),
+            ],
+            from_birth: true,
+            has_gap: false,
+            evidence: crate::track::Gathered::default(),
+            as_of_ns: 3,
+        }
+    }
+
+    #[test]
+    fn an_end_is_shown_where_one_of_the_transitions_is() {
+        for (from, lines) in [(State::SynSent, 1), (State::Established, 0)] {
+            let show = Show {
+                states: Vec::new(),
+                transitions: vec![(Some(from), None)],
+            };
+            let mut shown = shown(Format::Jsonl, show, u64::MAX);
+            shown.ended(&refused(), Ending::Closed);
+            assert_eq!(shown.verdicts.unknown, lines, "from {from}");
+            assert_eq!(shown.buffer.is_empty(), lines == 0, "from {from}");
+        }
+    }
+
+    #[test]
+    fn a_limit_counts_connections_only_in_a_timeline() {
+        for (format, told) in [(Format::Timeline, 1), (Format::Csv, 3)] {
+            let mut shown = shown(format, Show::default(), 1);
+            for _ in 0..3 {
+                shown.ended(&refused(), Ending::Closed);
+            }
+            assert_eq!(shown.verdicts.unknown, told, "{format}");
+        }
+    }
+
+    #[test]
+    fn a_remark_belongs_to_the_lines_before_the_limit() {
+        let conn = refused();
+        for (full_ns, told) in [(None, 1), (Some(2), 0), (Some(3), 1)] {
+            let mut shown = shown(Format::Text, Show::default(), 1);
+            shown.full_ns = full_ns;
+            shown.ended(&conn, Ending::Closed);
+            assert_eq!(shown.verdicts.unknown, told, "full at {full_ns:?}");
+        }
     }
 }

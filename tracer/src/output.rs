@@ -1,10 +1,13 @@
 //! Standard output, on a thread of its own: a reader that stops reading must not keep tracer from
 //! answering Ctrl-C.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches on their way to the thread.
@@ -16,6 +19,8 @@ const HELD_BYTES: usize = 4 << 20;
 pub struct Output {
     queue: Option<mpsc::Sender<Bytes>>,
     result: oneshot::Receiver<io::Result<()>>,
+    /// To ask after the reader.
+    reader: Option<File>,
 }
 
 /// How writing ended.
@@ -32,6 +37,16 @@ pub enum Ending {
 }
 
 impl Output {
+    /// Writes to standard output: unbuffered, every error told, and the end of a pipe's reader noticed
+    /// even while there is nothing to write.
+    pub fn to_stdout() -> io::Result<Self> {
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let reader = file.try_clone()?;
+        let mut output = Self::start(file)?;
+        output.reader = Some(reader);
+        Ok(output)
+    }
+
     /// Starts the thread that writes to `target`.
     pub fn start(mut target: impl io::Write + Send + 'static) -> io::Result<Self> {
         let (queue, mut batches) = mpsc::channel::<Bytes>(QUEUED_BATCHES);
@@ -52,6 +67,7 @@ impl Output {
         Ok(Self {
             queue: Some(queue),
             result,
+            reader: None,
         })
     }
 
@@ -84,6 +100,20 @@ impl Output {
             Some(queue) => queue.closed().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Whether the other end of the pipe is closed: told even while there is nothing to write.
+    pub fn is_reader_gone(&self) -> bool {
+        let Some(reader) = &self.reader else {
+            return false;
+        };
+        let mut asked = [PollFd::new(reader, PollFlags::empty())];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut asked, Some(&now)).is_ok()
+            && asked.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
     }
 
     /// Writes the rest, for at most `patience` without an end in sight.

@@ -39,6 +39,9 @@ pub async fn run(
             housekeeping = Instant::now();
             kernel.count_refused();
             flow.set_clock(clock_map());
+            if output.is_reader_gone() {
+                break;
+            }
         }
         let count = take_batch(kernel, flow, &mut batch)?;
         tokio::select! {
@@ -79,14 +82,21 @@ fn take_batch(
     batch: &mut Batch,
 ) -> Result<usize, kernel::Error> {
     batch.clear();
+    let now_ns = clock_map().mono_ns;
     kernel.fill(batch, BATCH);
     flow.set_losses(kernel.losses()?, clock_map().mono_ns);
     for record in batch.iter() {
         flow.record(record);
     }
+    if batch.len() < BATCH {
+        flow.handle_timeout(now_ns);
+    }
     kernel.flush_log();
     Ok(batch.len())
 }
+
+/// SIGHUP, number 1, in a mask of signals.
+const HANGUP_BIT: u64 = 1;
 
 /// Whatever ends a run from outside.
 struct Stop {
@@ -101,9 +111,12 @@ impl Stop {
             SignalKind::terminate(),
             SignalKind::hangup(),
         ];
+        let ignored = kernel::ignored_signals();
         Self {
             signals: kinds
                 .into_iter()
+                // What the caller had ignored stays so (`nohup`).
+                .filter(|kind| *kind != SignalKind::hangup() || ignored & HANGUP_BIT == 0)
                 .filter_map(|kind| {
                     signal(kind)
                         .inspect_err(|error| log::warn!("cannot handle a signal: {error}"))

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use bytes::BytesMut;
 use jiff::tz::TimeZone;
 
+use crate::diagnose::Diagnosis;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::Names;
 use crate::track::{Connection, Ending, Transition};
@@ -23,6 +24,7 @@ mod json;
 mod jsonl;
 mod plain;
 mod remark;
+mod span;
 pub mod states;
 mod summary;
 mod text;
@@ -115,12 +117,13 @@ pub trait Render {
         transition: &Transition,
     );
 
-    /// Nothing more will come of a connection.
+    /// Nothing more will come of a connection; `now_ns` is when that was found.
     fn ended(
         &mut self,
         out: &mut BytesMut,
         clock: &ClockMap,
         conn: &Connection,
+        diagnosis: &Diagnosis,
         ending: Ending,
         now_ns: u64,
     );
@@ -192,10 +195,11 @@ impl Render for Renderer {
         out: &mut BytesMut,
         clock: &ClockMap,
         conn: &Connection,
+        diagnosis: &Diagnosis,
         ending: Ending,
         now_ns: u64,
     ) {
-        dispatch!(self, inner => inner.ended(out, clock, conn, ending, now_ns));
+        dispatch!(self, inner => inner.ended(out, clock, conn, diagnosis, ending, now_ns));
     }
 
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {

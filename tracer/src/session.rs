@@ -1,5 +1,7 @@
 //! What is true of a whole run: the machine, the clocks, what is attached, what was lost.
 
+use crate::diagnose::Verdict;
+
 /// Maps `CLOCK_MONOTONIC` to wall-clock time: one reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockMap {
@@ -52,6 +54,18 @@ pub struct HookReport {
     pub status: HookStatus,
 }
 
+/// Name in [`Session::missing_fields`] of losses that the kernel does not count.
+pub const LOST_REENTRY: &str = "lost.reentry";
+
+impl Session {
+    /// Why events may be missing that [`Lost`] does not count.
+    pub fn uncounted_losses(&self) -> Option<&str> {
+        self.missing_fields
+            .iter()
+            .find_map(|(field, reason)| (field == LOST_REENTRY).then_some(reason.as_str()))
+    }
+}
+
 /// Whether a hook is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookStatus {
@@ -74,10 +88,13 @@ pub struct Lost {
     pub unreadable: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
+    /// Accepts and evidence, not transitions, lost for any of these reasons: owners and verdicts may lack
+    /// them. Not part of the total.
+    pub evidence: u64,
 }
 
 impl Lost {
-    /// Sum over all reasons.
+    /// Transitions lost: the sum over all reasons.
     pub fn total(&self) -> u64 {
         self.ring_full
             .saturating_add(self.reentry)
@@ -93,14 +110,84 @@ pub struct Totals {
     pub events: u64,
     /// Transitions that were shown: not left out by a filter, `--state` or `--transition`.
     pub shown: u64,
-    /// Connections and listeners seen.
+    /// Connections and listeners that the filter selected.
     pub connections: u64,
     /// Connections forgotten before their end because `--max-connections` was reached.
     pub aged_out: u64,
     /// Transitions that the kernel refused to run the first program for and the twin recorded.
     pub recovered: u64,
+    /// What became of the connections and listeners that were told of.
+    pub verdicts: Verdicts,
     /// Events that did not arrive.
     pub lost: Lost,
     /// Nanoseconds from start to end.
     pub duration_ns: u64,
+}
+
+/// How many connections came to each verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// [`Verdict::Refused`]
+    pub refused: u64,
+    /// [`Verdict::TimedOut`]
+    pub timed_out: u64,
+    /// [`Verdict::Unreachable`]
+    pub unreachable: u64,
+    /// [`Verdict::Cancelled`]
+    pub cancelled: u64,
+    /// [`Verdict::ResetByPeer`]
+    pub reset_by_peer: u64,
+    /// [`Verdict::ResetByUs`]
+    pub reset_by_us: u64,
+    /// [`Verdict::Aborted`]
+    pub aborted: u64,
+    /// [`Verdict::AcceptQueueLost`]
+    pub accept_queue_lost: u64,
+    /// [`Verdict::Unknown`]
+    pub unknown: u64,
+    /// [`Verdict::Closed`]
+    pub closed: u64,
+    /// [`Verdict::Open`]
+    pub open: u64,
+    /// [`Verdict::Listener`]
+    pub listener: u64,
+}
+
+impl Verdicts {
+    /// Counts one more.
+    pub fn add(&mut self, verdict: Verdict) {
+        let count = match verdict {
+            Verdict::Refused => &mut self.refused,
+            Verdict::TimedOut => &mut self.timed_out,
+            Verdict::Unreachable => &mut self.unreachable,
+            Verdict::Cancelled => &mut self.cancelled,
+            Verdict::ResetByPeer => &mut self.reset_by_peer,
+            Verdict::ResetByUs => &mut self.reset_by_us,
+            Verdict::Aborted => &mut self.aborted,
+            Verdict::AcceptQueueLost => &mut self.accept_queue_lost,
+            Verdict::Unknown => &mut self.unknown,
+            Verdict::Closed => &mut self.closed,
+            Verdict::Open => &mut self.open,
+            Verdict::Listener => &mut self.listener,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// All of them, the failures first.
+    pub fn all(&self) -> [(Verdict, u64); 12] {
+        [
+            (Verdict::Refused, self.refused),
+            (Verdict::TimedOut, self.timed_out),
+            (Verdict::Unreachable, self.unreachable),
+            (Verdict::Cancelled, self.cancelled),
+            (Verdict::ResetByPeer, self.reset_by_peer),
+            (Verdict::ResetByUs, self.reset_by_us),
+            (Verdict::Aborted, self.aborted),
+            (Verdict::AcceptQueueLost, self.accept_queue_lost),
+            (Verdict::Unknown, self.unknown),
+            (Verdict::Closed, self.closed),
+            (Verdict::Open, self.open),
+            (Verdict::Listener, self.listener),
+        ]
+    }
 }

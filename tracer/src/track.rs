@@ -8,6 +8,9 @@
 //! cannot belong to the life tracked (other ports, another namespace, a state that lies behind it), the
 //! end was not seen and a new life starts. A duration is given only where both of its ends were seen.
 //!
+//! What explains a state change is often reported after it, so a connection that is closed waits a
+//! moment for its evidence before its sink hears of its end ([`Tracker::handle_timeout`]).
+//!
 //! Each socket tracked costs one compact `Entry` in a map ordered by last touch; the [`Connection`] that
 //! a sink is shown is filled in from it for that call.
 //!
@@ -16,16 +19,21 @@
 //! of events an owner found before it is kept.
 
 mod entry;
+mod evidence;
+mod half_open;
+mod linger;
 mod listeners;
 mod recent;
 mod steps;
+mod stray;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tracker;
 
 use crate::event::{Comm, Endpoint, Family, Protocol, StateEvent};
 use crate::state::State;
 
+pub use evidence::{Gathered, Opened, ResetSent, SocketError};
 pub use tracker::{Stats, Tracker, TrackerConfig};
 
 /// Identity of a connection within one run: 1, 2, 3, ... in the order of first sight. A listener has
@@ -116,6 +124,8 @@ pub struct Connection {
     /// The time this description is of: that of the transition, or of the moment its ending was found.
     /// A state entered and not left has lasted until then, but with [`Ending::EndUnseen`] at most.
     pub as_of_ns: u64,
+    /// What is known beside the states.
+    pub evidence: Gathered,
 }
 
 /// Whether the standards know a transition.
@@ -163,6 +173,7 @@ pub trait Sink {
     /// one of its connection: `conn.steps` ends with it, while its endpoints and owner are those known
     /// by now.
     fn transition(&mut self, conn: &Connection, transition: &Transition);
-    /// Nothing more will come of a selected connection.
+    /// Nothing more will come of a selected connection. For one that was closed this comes a moment
+    /// after its last transition, with all the evidence.
     fn ended(&mut self, conn: &Connection, ending: Ending);
 }

@@ -6,15 +6,21 @@
     reason = "a test fails by panicking"
 )]
 
+use std::collections::BTreeMap;
+
 use bytes::BytesMut;
 use proptest::prelude::*;
+use serde_json::Value;
+use tracer::diagnose::{Diagnosis, Verdict};
 use tracer::event::{Comm, Family, Protocol};
 use tracer::render::{Format, Render, Renderer};
+use tracer::session::Verdicts;
 use tracer::state::State;
 use tracer::track::{ConnId, Connection, Ending, Legality, OwnerSource, Role, Step};
 
 mod samples;
-use samples::{CLOCK, MS, SECOND, client, options, step_as, transitions, whole_run};
+use samples::outcomes::{diagnosis, outcomes};
+use samples::{CLOCK, MS, SECOND, client, ended, options, step_as, transitions, whole_run};
 
 #[test]
 fn text_of_a_run() {
@@ -33,8 +39,11 @@ fn text_of_a_run() {
     14:00:03.000000  nginx/77          [2001:db8::80]:443     [2001:db8:1:2:3:4:5:6]:51034      ESTABLISHED  -> CLOSE_WAIT      2.997s
     14:00:03.040000  nginx/77          [2001:db8::80]:443     [2001:db8:1:2:3:4:5:6]:51034      CLOSE_WAIT   -> LAST_ACK       40.00ms
     14:00:03.040035  nginx/77          [2001:db8::80]:443     [2001:db8:1:2:3:4:5:6]:51034      LAST_ACK     -> CLOSED            35us
+    14:00:03.500000  curl/1234         192.168.1.17:*         10.0.0.1:8080                     CLOSED       -> SYN_SENT             ?
+    14:00:03.500210  curl/1234         192.168.1.17:43212     10.0.0.1:8080                     SYN_SENT     -> CLOSED           210us
+    #14:00:03.500210 curl/1234         192.168.1.17:43212     10.0.0.1:8080                     refused: the peer answered the SYN with a reset
     # the wall clock was set: +1.500s; durations are not affected
-    # 14:00:05.500000  lost 12 events since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
+    # 14:00:05.500000  lost 12 transitions since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
     ");
 }
 
@@ -118,38 +127,43 @@ fn the_day_is_told_when_it_changes() {
 
 #[test]
 fn csv_of_a_run() {
-    insta::assert_snapshot!(whole_run(Format::Csv, false), @"
-    ts,mono_ns,conn,sk,netns,family,protocol,role,local_addr,local_port,local_port_known,remote_addr,remote_port,from,to,kernel_from,kernel_to,in_state_ns,in_state_is_minimum,unseen_next,legality,after_gap,recovered,pid,comm,owner_source
-    2026-03-01T12:00:00.000123456Z,1000000123456,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,0,false,93.184.215.14,443,CLOSED,SYN_SENT,TCP_CLOSE,TCP_SYN_SENT,,false,,rfc,false,false,1234,curl,connect
-    2026-03-01T12:00:00.012163456Z,1000012163456,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,SYN_SENT,ESTABLISHED,TCP_SYN_SENT,TCP_ESTABLISHED,12040000,false,,rfc,false,false,1234,curl,connect
-    2026-03-01T12:00:01.215200000Z,1001215200000,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,1203036544,false,,rfc,false,false,1234,curl,connect
-    2026-03-01T12:00:01.227300000Z,1001227300000,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,FIN_WAIT_1,FIN_WAIT_2,TCP_FIN_WAIT1,TCP_FIN_WAIT2,12100000,false,,rfc,false,false,1234,curl,connect
-    2026-03-01T12:00:01.227306789Z,1001227306789,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,FIN_WAIT_2,CLOSED,TCP_FIN_WAIT2,TCP_CLOSE,6789,true,FIN_WAIT_2 TIME_WAIT,rfc,false,false,1234,curl,connect
-    2026-03-01T12:00:00.002000000Z,1000002000000,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,LISTEN,SYN_RECEIVED,TCP_LISTEN,TCP_SYN_RECV,,false,,rfc,false,false,77,nginx,listener
-    2026-03-01T12:00:00.002005100Z,1000002005100,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,SYN_RECEIVED,ESTABLISHED,TCP_SYN_RECV,TCP_ESTABLISHED,5100,true,,rfc,false,false,77,nginx,listener
-    2026-03-01T12:00:03.000000000Z,1003000000000,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,ESTABLISHED,CLOSE_WAIT,TCP_ESTABLISHED,TCP_CLOSE_WAIT,2997994900,false,,rfc,false,false,77,nginx,accept
-    2026-03-01T12:00:03.040000000Z,1003040000000,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,CLOSE_WAIT,LAST_ACK,TCP_CLOSE_WAIT,TCP_LAST_ACK,40000000,false,,rfc,false,false,77,nginx,accept
-    2026-03-01T12:00:03.040035000Z,1003040035000,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,LAST_ACK,CLOSED,TCP_LAST_ACK,TCP_CLOSE,35000,false,,rfc,false,false,77,nginx,accept
-    ");
+    insta::assert_snapshot!(whole_run(Format::Csv, false), @r#"
+    type,ts,mono_ns,conn,sk,netns,family,protocol,role,local_addr,local_port,local_port_known,remote_addr,remote_port,from,to,kernel_from,kernel_to,in_state_ns,in_state_is_minimum,unseen_next,legality,after_gap,recovered,pid,comm,owner_source,verdict,closed_by,reset_reason,because,syn_retransmits,synack_retransmits,retransmits,bytes_sent,bytes_received,rtt_us,states,ending,from_birth,has_gap
+    transition,2026-03-01T12:00:00.000123456Z,1000000123456,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,0,false,93.184.215.14,443,CLOSED,SYN_SENT,TCP_CLOSE,TCP_SYN_SENT,,false,,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:00.012163456Z,1000012163456,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,SYN_SENT,ESTABLISHED,TCP_SYN_SENT,TCP_ESTABLISHED,12040000,false,,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:01.215200000Z,1001215200000,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,1203036544,false,,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:01.227300000Z,1001227300000,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,FIN_WAIT_1,FIN_WAIT_2,TCP_FIN_WAIT1,TCP_FIN_WAIT2,12100000,false,,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:01.227306789Z,1001227306789,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,FIN_WAIT_2,CLOSED,TCP_FIN_WAIT2,TCP_CLOSE,6789,true,FIN_WAIT_2 TIME_WAIT,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    connection,2026-03-01T12:00:01.227306789Z,1001227306789,1,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,closed,local,,"both sides sent FIN, this side first",0,0,1,78,5432,11987,SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT(inferred) CLOSED(inferred),closed,true,false
+    transition,2026-03-01T12:00:00.002000000Z,1000002000000,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,LISTEN,SYN_RECEIVED,TCP_LISTEN,TCP_SYN_RECV,,false,,rfc,false,false,77,nginx,listener,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:00.002005100Z,1000002005100,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,SYN_RECEIVED,ESTABLISHED,TCP_SYN_RECV,TCP_ESTABLISHED,5100,true,,rfc,false,false,77,nginx,listener,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:03.000000000Z,1003000000000,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,ESTABLISHED,CLOSE_WAIT,TCP_ESTABLISHED,TCP_CLOSE_WAIT,2997994900,false,,rfc,false,false,77,nginx,accept,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:03.040000000Z,1003040000000,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,CLOSE_WAIT,LAST_ACK,TCP_CLOSE_WAIT,TCP_LAST_ACK,40000000,false,,rfc,false,false,77,nginx,accept,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:03.040035000Z,1003040035000,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,true,2001:db8:1:2:3:4:5:6,51034,LAST_ACK,CLOSED,TCP_LAST_ACK,TCP_CLOSE,35000,false,,rfc,false,false,77,nginx,accept,,,,,,,,,,,,,,
+    connection,2026-03-01T12:00:03.040035000Z,1003040035000,2,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,,2001:db8:1:2:3:4:5:6,51034,,,,,,,,,,,77,nginx,accept,closed,remote,,"both sides sent FIN, the peer first",,,,,,,SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED,closed,true,false
+    transition,2026-03-01T12:00:03.500000000Z,1003500000000,3,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,0,false,10.0.0.1,8080,CLOSED,SYN_SENT,TCP_CLOSE,TCP_SYN_SENT,,false,,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:03.500210000Z,1003500210000,3,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43212,true,10.0.0.1,8080,SYN_SENT,CLOSED,TCP_SYN_SENT,TCP_CLOSE,210000,false,,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    connection,2026-03-01T12:00:03.500210000Z,1003500210000,3,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43212,,10.0.0.1,8080,,,,,,,,,,,1234,curl,connect,refused,,,the peer answered the SYN with a reset,0,,,0,0,,SYN_SENT CLOSED,closed,true,false
+    "#);
 }
 
 #[test]
 fn csv_of_oddities() {
     insta::assert_snapshot!(transitions(Format::Csv, false, &samples::oddities()), @r#"
-    2026-03-01T12:00:05.000000000Z,1005000000000,10,0xffff88810a3cd000,4026531840,inet6,tcp,server,::ffff:192.168.1.17,80,true,::ffff:1.2.3.4,40000,ESTABLISHED,CLOSE_WAIT,TCP_ESTABLISHED,TCP_CLOSE_WAIT,4000000000,false,,rfc,false,false,4194304,,close
-    2026-03-01T12:00:05.000000000Z,1005000000000,11,0xffff88810a3cd000,4026531840,inet6,tcp,listener,::,443,true,::,0,CLOSED,LISTEN,TCP_CLOSE,TCP_LISTEN,,false,,rfc,false,false,77,nginx,listen
-    2026-03-01T12:00:05.000000000Z,1005000000000,13,0xffff88810a3cc000,4026531840,inet,mptcp,client,192.168.1.17,43210,true,93.184.215.14,443,FIN_WAIT_2,CLOSED,TCP_FIN_WAIT2,TCP_CLOSE,4000000000,false,,rfc,false,false,1234,curl,connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,14,0xffff88810a3cc000,,1,132,client,192.168.1.17,43210,true,93.184.215.14,443,UNKNOWN(17),UNKNOWN(-2147483648),UNKNOWN(17),UNKNOWN(-2147483648),4000000000,false,,unexpected,false,false,1234,curl,connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,15,0xffff88810a3cc000,4026531840,inet,tcp,both,192.168.1.17,43210,true,93.184.215.14,443,SYN_RECEIVED,ESTABLISHED,TCP_SYN_RECV,TCP_ESTABLISHED,4000000000,false,,rfc,false,false,1234,curl,connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,16,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,CLOSING,CLOSED,TCP_CLOSING,TCP_CLOSE,4000000000,false,TIME_WAIT,linux,false,false,1234,curl,connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,20,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,\x1b[2J\x1b]0;x\x07,connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,21,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,"a\x0ab\x0d\x09c,""d""",connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,22,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,'=cmd|'/C calc'!,connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,23,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,\xff\xfe\u{202e}gnp,connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,24,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,日本語,connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,12,0xffff88810a3cc000,4026531840,inet,tcp,unknown,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,CLOSE_WAIT,TCP_ESTABLISHED,TCP_CLOSE_WAIT,,false,,rfc,false,false,,,unknown
-    2026-03-01T12:00:05.000000000Z,1005000000000,29,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,false,93.184.215.14,443,CLOSED,SYN_SENT,TCP_CLOSE,TCP_SYN_SENT,,false,,rfc,false,false,1234,curl,connect
-    2026-03-01T12:00:05.000000000Z,1005000000000,30,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,CLOSE_WAIT,LAST_ACK,TCP_CLOSE_WAIT,TCP_LAST_ACK,,false,,linux,true,true,1234,curl,connect
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,10,0xffff88810a3cd000,4026531840,inet6,tcp,server,::ffff:192.168.1.17,80,true,::ffff:1.2.3.4,40000,ESTABLISHED,CLOSE_WAIT,TCP_ESTABLISHED,TCP_CLOSE_WAIT,4000000000,false,,rfc,false,false,4194304,,close,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,11,0xffff88810a3cd000,4026531840,inet6,tcp,listener,::,443,true,::,0,CLOSED,LISTEN,TCP_CLOSE,TCP_LISTEN,,false,,rfc,false,false,77,nginx,listen,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,13,0xffff88810a3cc000,4026531840,inet,mptcp,client,192.168.1.17,43210,true,93.184.215.14,443,FIN_WAIT_2,CLOSED,TCP_FIN_WAIT2,TCP_CLOSE,4000000000,false,,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,14,0xffff88810a3cc000,,1,132,client,192.168.1.17,43210,true,93.184.215.14,443,UNKNOWN(17),UNKNOWN(-2147483648),UNKNOWN(17),UNKNOWN(-2147483648),4000000000,false,,unexpected,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,15,0xffff88810a3cc000,4026531840,inet,tcp,both,192.168.1.17,43210,true,93.184.215.14,443,SYN_RECEIVED,ESTABLISHED,TCP_SYN_RECV,TCP_ESTABLISHED,4000000000,false,,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,16,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,CLOSING,CLOSED,TCP_CLOSING,TCP_CLOSE,4000000000,false,TIME_WAIT,linux,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,20,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,\x1b[2J\x1b]0;x\x07,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,21,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,"a\x0ab\x0d\x09c,""d""",connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,22,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,'=cmd|'/C calc'!,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,23,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,\xff\xfe\u{202e}gnp,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,24,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,FIN_WAIT_1,TCP_ESTABLISHED,TCP_FIN_WAIT1,4000000000,false,,rfc,false,false,1234,日本語,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,12,0xffff88810a3cc000,4026531840,inet,tcp,unknown,192.168.1.17,43210,true,93.184.215.14,443,ESTABLISHED,CLOSE_WAIT,TCP_ESTABLISHED,TCP_CLOSE_WAIT,,false,,rfc,false,false,,,unknown,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,29,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,false,93.184.215.14,443,CLOSED,SYN_SENT,TCP_CLOSE,TCP_SYN_SENT,,false,,rfc,false,false,1234,curl,connect,,,,,,,,,,,,,,
+    transition,2026-03-01T12:00:05.000000000Z,1005000000000,30,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,true,93.184.215.14,443,CLOSE_WAIT,LAST_ACK,TCP_CLOSE_WAIT,TCP_LAST_ACK,,false,,linux,true,true,1234,curl,connect,,,,,,,,,,,,,,
     "#);
 }
 
@@ -162,14 +176,19 @@ fn jsonl_of_a_run() {
     {"type":"transition","ts":"2026-03-01T12:00:01.215200000Z","mono_ns":1001215200000,"conn":"1","sk":"0xffff88810a3cc000","netns":4026531840,"family":"inet","protocol":"tcp","role":"client","local":{"addr":"192.168.1.17","port":43210},"local_port_known":true,"remote":{"addr":"93.184.215.14","port":443},"from":"ESTABLISHED","to":"FIN_WAIT_1","kernel_from":"TCP_ESTABLISHED","kernel_to":"TCP_FIN_WAIT1","in_state_ns":1203036544,"in_state_is_minimum":false,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":1234,"comm":"curl","owner_source":"connect"}
     {"type":"transition","ts":"2026-03-01T12:00:01.227300000Z","mono_ns":1001227300000,"conn":"1","sk":"0xffff88810a3cc000","netns":4026531840,"family":"inet","protocol":"tcp","role":"client","local":{"addr":"192.168.1.17","port":43210},"local_port_known":true,"remote":{"addr":"93.184.215.14","port":443},"from":"FIN_WAIT_1","to":"FIN_WAIT_2","kernel_from":"TCP_FIN_WAIT1","kernel_to":"TCP_FIN_WAIT2","in_state_ns":12100000,"in_state_is_minimum":false,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":1234,"comm":"curl","owner_source":"connect"}
     {"type":"transition","ts":"2026-03-01T12:00:01.227306789Z","mono_ns":1001227306789,"conn":"1","sk":"0xffff88810a3cc000","netns":4026531840,"family":"inet","protocol":"tcp","role":"client","local":{"addr":"192.168.1.17","port":43210},"local_port_known":true,"remote":{"addr":"93.184.215.14","port":443},"from":"FIN_WAIT_2","to":"CLOSED","kernel_from":"TCP_FIN_WAIT2","kernel_to":"TCP_CLOSE","in_state_ns":6789,"in_state_is_minimum":true,"unseen_next":["FIN_WAIT_2","TIME_WAIT"],"legality":"rfc","after_gap":false,"recovered":false,"pid":1234,"comm":"curl","owner_source":"connect"}
+    {"type":"connection","ts":"2026-03-01T12:00:01.227306789Z","mono_ns":1001227306789,"conn":"1","sk":"0xffff88810a3cc000","netns":4026531840,"family":"inet","protocol":"tcp","role":"client","local":{"addr":"192.168.1.17","port":43210},"remote":{"addr":"93.184.215.14","port":443},"pid":1234,"comm":"curl","owner_source":"connect","verdict":"closed","closed_by":"local","reset_reason":null,"because":"both sides sent FIN, this side first","syn_retransmits":0,"synack_retransmits":0,"retransmits":1,"bytes_sent":78,"bytes_received":5432,"rtt_us":11987,"states":[{"state":"SYN_SENT","start":"2026-03-01T12:00:00.000123456Z","duration_ns":12040000,"duration_is_minimum":false,"evidence":"observed","expected_ns":null},{"state":"ESTABLISHED","start":"2026-03-01T12:00:00.012163456Z","duration_ns":1203036544,"duration_is_minimum":false,"evidence":"observed","expected_ns":null},{"state":"FIN_WAIT_1","start":"2026-03-01T12:00:01.215200000Z","duration_ns":12100000,"duration_is_minimum":false,"evidence":"observed","expected_ns":null},{"state":"FIN_WAIT_2","start":"2026-03-01T12:00:01.227300000Z","duration_ns":6789,"duration_is_minimum":true,"evidence":"observed","expected_ns":null},{"state":"TIME_WAIT","start":null,"duration_ns":null,"duration_is_minimum":false,"evidence":"inferred","expected_ns":60000000000},{"state":"CLOSED","start":null,"duration_ns":null,"duration_is_minimum":false,"evidence":"inferred","expected_ns":null}],"ending":"closed","from_birth":true,"has_gap":false}
     {"type":"transition","ts":"2026-03-01T12:00:00.002000000Z","mono_ns":1000002000000,"conn":"2","sk":"0xffff88810a3cd000","netns":4026531840,"family":"inet6","protocol":"tcp","role":"server","local":{"addr":"2001:db8::80","port":443},"local_port_known":true,"remote":{"addr":"2001:db8:1:2:3:4:5:6","port":51034},"from":"LISTEN","to":"SYN_RECEIVED","kernel_from":"TCP_LISTEN","kernel_to":"TCP_SYN_RECV","in_state_ns":null,"in_state_is_minimum":false,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":77,"comm":"nginx","owner_source":"listener"}
     {"type":"transition","ts":"2026-03-01T12:00:00.002005100Z","mono_ns":1000002005100,"conn":"2","sk":"0xffff88810a3cd000","netns":4026531840,"family":"inet6","protocol":"tcp","role":"server","local":{"addr":"2001:db8::80","port":443},"local_port_known":true,"remote":{"addr":"2001:db8:1:2:3:4:5:6","port":51034},"from":"SYN_RECEIVED","to":"ESTABLISHED","kernel_from":"TCP_SYN_RECV","kernel_to":"TCP_ESTABLISHED","in_state_ns":5100,"in_state_is_minimum":true,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":77,"comm":"nginx","owner_source":"listener"}
     {"type":"transition","ts":"2026-03-01T12:00:03.000000000Z","mono_ns":1003000000000,"conn":"2","sk":"0xffff88810a3cd000","netns":4026531840,"family":"inet6","protocol":"tcp","role":"server","local":{"addr":"2001:db8::80","port":443},"local_port_known":true,"remote":{"addr":"2001:db8:1:2:3:4:5:6","port":51034},"from":"ESTABLISHED","to":"CLOSE_WAIT","kernel_from":"TCP_ESTABLISHED","kernel_to":"TCP_CLOSE_WAIT","in_state_ns":2997994900,"in_state_is_minimum":false,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":77,"comm":"nginx","owner_source":"accept"}
     {"type":"transition","ts":"2026-03-01T12:00:03.040000000Z","mono_ns":1003040000000,"conn":"2","sk":"0xffff88810a3cd000","netns":4026531840,"family":"inet6","protocol":"tcp","role":"server","local":{"addr":"2001:db8::80","port":443},"local_port_known":true,"remote":{"addr":"2001:db8:1:2:3:4:5:6","port":51034},"from":"CLOSE_WAIT","to":"LAST_ACK","kernel_from":"TCP_CLOSE_WAIT","kernel_to":"TCP_LAST_ACK","in_state_ns":40000000,"in_state_is_minimum":false,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":77,"comm":"nginx","owner_source":"accept"}
     {"type":"transition","ts":"2026-03-01T12:00:03.040035000Z","mono_ns":1003040035000,"conn":"2","sk":"0xffff88810a3cd000","netns":4026531840,"family":"inet6","protocol":"tcp","role":"server","local":{"addr":"2001:db8::80","port":443},"local_port_known":true,"remote":{"addr":"2001:db8:1:2:3:4:5:6","port":51034},"from":"LAST_ACK","to":"CLOSED","kernel_from":"TCP_LAST_ACK","kernel_to":"TCP_CLOSE","in_state_ns":35000,"in_state_is_minimum":false,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":77,"comm":"nginx","owner_source":"accept"}
+    {"type":"connection","ts":"2026-03-01T12:00:03.040035000Z","mono_ns":1003040035000,"conn":"2","sk":"0xffff88810a3cd000","netns":4026531840,"family":"inet6","protocol":"tcp","role":"server","local":{"addr":"2001:db8::80","port":443},"remote":{"addr":"2001:db8:1:2:3:4:5:6","port":51034},"pid":77,"comm":"nginx","owner_source":"accept","verdict":"closed","closed_by":"remote","reset_reason":null,"because":"both sides sent FIN, the peer first","syn_retransmits":null,"synack_retransmits":null,"retransmits":null,"bytes_sent":null,"bytes_received":null,"rtt_us":null,"states":[{"state":"SYN_RECEIVED","start":"2026-03-01T12:00:00.001000000Z","duration_ns":1005100,"duration_is_minimum":false,"evidence":"observed","expected_ns":null},{"state":"ESTABLISHED","start":"2026-03-01T12:00:00.002005100Z","duration_ns":2997994900,"duration_is_minimum":false,"evidence":"observed","expected_ns":null},{"state":"CLOSE_WAIT","start":"2026-03-01T12:00:03.000000000Z","duration_ns":40000000,"duration_is_minimum":false,"evidence":"observed","expected_ns":null},{"state":"LAST_ACK","start":"2026-03-01T12:00:03.040000000Z","duration_ns":35000,"duration_is_minimum":false,"evidence":"observed","expected_ns":null},{"state":"CLOSED","start":"2026-03-01T12:00:03.040035000Z","duration_ns":null,"duration_is_minimum":false,"evidence":"observed","expected_ns":null}],"ending":"closed","from_birth":true,"has_gap":false}
+    {"type":"transition","ts":"2026-03-01T12:00:03.500000000Z","mono_ns":1003500000000,"conn":"3","sk":"0xffff88810a3cc000","netns":4026531840,"family":"inet","protocol":"tcp","role":"client","local":{"addr":"192.168.1.17","port":0},"local_port_known":false,"remote":{"addr":"10.0.0.1","port":8080},"from":"CLOSED","to":"SYN_SENT","kernel_from":"TCP_CLOSE","kernel_to":"TCP_SYN_SENT","in_state_ns":null,"in_state_is_minimum":false,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":1234,"comm":"curl","owner_source":"connect"}
+    {"type":"transition","ts":"2026-03-01T12:00:03.500210000Z","mono_ns":1003500210000,"conn":"3","sk":"0xffff88810a3cc000","netns":4026531840,"family":"inet","protocol":"tcp","role":"client","local":{"addr":"192.168.1.17","port":43212},"local_port_known":true,"remote":{"addr":"10.0.0.1","port":8080},"from":"SYN_SENT","to":"CLOSED","kernel_from":"TCP_SYN_SENT","kernel_to":"TCP_CLOSE","in_state_ns":210000,"in_state_is_minimum":false,"unseen_next":[],"legality":"rfc","after_gap":false,"recovered":false,"pid":1234,"comm":"curl","owner_source":"connect"}
+    {"type":"connection","ts":"2026-03-01T12:00:03.500210000Z","mono_ns":1003500210000,"conn":"3","sk":"0xffff88810a3cc000","netns":4026531840,"family":"inet","protocol":"tcp","role":"client","local":{"addr":"192.168.1.17","port":43212},"remote":{"addr":"10.0.0.1","port":8080},"pid":1234,"comm":"curl","owner_source":"connect","verdict":"refused","closed_by":null,"reset_reason":null,"because":"the peer answered the SYN with a reset","syn_retransmits":0,"synack_retransmits":null,"retransmits":null,"bytes_sent":0,"bytes_received":0,"rtt_us":null,"states":[{"state":"SYN_SENT","start":"2026-03-01T12:00:03.500000000Z","duration_ns":210000,"duration_is_minimum":false,"evidence":"observed","expected_ns":null},{"state":"CLOSED","start":"2026-03-01T12:00:03.500210000Z","duration_ns":null,"duration_is_minimum":false,"evidence":"observed","expected_ns":null}],"ending":"closed","from_birth":true,"has_gap":false}
     {"type":"clock","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"wall_step_ns":1500000000}
-    {"type":"lost","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"lost":{"ring_full":10,"reentry":2,"unreadable":0,"undecodable":0,"total":12}}
-    {"type":"end","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"duration_ns":4000000000,"events":10,"shown":10,"connections":2,"aged_out":0,"recovered":0,"lost":{"ring_full":10,"reentry":2,"unreadable":0,"undecodable":0,"total":12}}
+    {"type":"lost","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"lost":{"ring_full":10,"reentry":2,"unreadable":0,"undecodable":0,"total":12,"evidence":0}}
+    {"type":"end","ts":"2026-03-01T12:00:05.500000000Z","mono_ns":1004000000000,"duration_ns":4000000000,"events":12,"shown":12,"connections":3,"aged_out":0,"recovered":0,"verdicts":{"refused":1,"timed_out":0,"unreachable":0,"cancelled":0,"reset_by_peer":0,"reset_by_us":0,"aborted":0,"accept_queue_lost":0,"unknown":0,"closed":2,"open":0,"listener":0},"lost":{"ring_full":10,"reentry":2,"unreadable":0,"undecodable":0,"total":12,"evidence":0}}
     "#);
 }
 
@@ -196,38 +215,42 @@ fn jsonl_of_oddities() {
 #[test]
 fn timeline_of_a_run() {
     insta::assert_snapshot!(whole_run(Format::Timeline, false), @"
-    # each state: when it began, how long it lasted (>: at least; ?: not known)
+    # each state: when it began, how long it lasted (>: at least; ~: not measured; ?: not known)
 
-    #1 client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+    #1 closed  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      both sides sent FIN, this side first
           +0 =  14:00:00.000123  2026-03-01 +02:00
             +0  SYN_SENT      12.04ms  [|                       ]
       +12.04ms  ESTABLISHED    1.203s  [|======================|]
        +1.215s  FIN_WAIT_1    12.10ms  [                       |]
        +1.227s  FIN_WAIT_2       >6us  [                       |]
-       +1.227s  CLOSED                 usually goes on unseen in FIN_WAIT_2 or TIME_WAIT
-      socket closed, 1.227s after the beginning
+             ?  TIME_WAIT      ~1m00s  inferred, not seen
+             ?  CLOSED                 inferred, not seen
+      socket closed, 1.227s after the beginning; this side closed first
+      bytes: 78 sent, 5432 received; round trip: 11.98ms; retransmits: 0 SYN, 1 data or FIN
 
-    #2 server  nginx/77 by accept  [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034  netns 4026531840
-          +0 =  14:00:00.002000  2026-03-01 +02:00
-            +0  SYN_RECEIVED      >5us  [|                       ]
-          +5us  ESTABLISHED     2.997s  [|======================|]
-       +2.998s  CLOSE_WAIT     40.00ms  [                       |]
-       +3.038s  LAST_ACK          35us  [                       |]
-       +3.038s  CLOSED
-      socket closed, 3.038s after the beginning
+    #2 closed  server  nginx/77 by accept  [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034  netns 4026531840
+      both sides sent FIN, the peer first
+          +0 =  14:00:00.001000  2026-03-01 +02:00
+            +0  SYN_RECEIVED   1.005ms  [|                       ]
+      +1.005ms  ESTABLISHED     2.997s  [|======================|]
+       +2.999s  CLOSE_WAIT     40.00ms  [                       |]
+       +3.039s  LAST_ACK          35us  [                       |]
+       +3.039s  CLOSED
+      socket closed, 3.039s after the beginning; the peer closed first
+      bytes, round trip, retransmits: not known
+
+    #3 refused  client  curl/1234 by connect  192.168.1.17:43212 -> 10.0.0.1:8080  netns 4026531840
+      the peer answered the SYN with a reset
+          +0 =  14:00:03.500000  2026-03-01 +02:00
+            +0  SYN_SENT     210us  [========================]
+        +210us  CLOSED
+      socket closed, 210us after the beginning
+      bytes: 0 sent, 0 received; round trip: ?; retransmits: 0 SYN, ? data or FIN
 
     # the wall clock was set: +1.500s; durations are not affected
-    # 14:00:05.500000  2026-03-01 +02:00  lost 12 events since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
+    # 14:00:05.500000  2026-03-01 +02:00  lost 12 transitions since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
     ");
-}
-
-fn timeline(list: &[(Connection, Ending)]) -> String {
-    let mut renderer = Renderer::new(Format::Timeline, options(false));
-    let mut out = BytesMut::new();
-    for (conn, ending) in list {
-        renderer.ended(&mut out, &CLOCK, conn, *ending, CLOCK.mono_ns + 10 * SECOND);
-    }
-    String::from_utf8(out.to_vec()).unwrap()
 }
 
 #[test]
@@ -237,24 +260,31 @@ fn timeline_of_endings() {
     open.local.port = 43_210;
     step_as(&mut open, 5 * SECOND, State::Established, Legality::Rfc);
     let endings = [Ending::StillOpen, Ending::AgedOut, Ending::EndUnseen];
-    insta::assert_snapshot!(timeline(&endings.map(|ending| (open.clone(), ending))), @"
-    #1 client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+    let list = endings.map(|ending| {
+        let diagnosis = diagnosis(&open, Verdict::Open, "");
+        (open.clone(), diagnosis, ending)
+    });
+    insta::assert_snapshot!(ended(Format::Timeline, false, &list), @"
+    #1 open  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
           +0 =  14:00:00.001000  2026-03-01 +02:00
             +0  SYN_SENT       4.999s  [===========|            ]
        +4.999s  ESTABLISHED   >5.000s  [           |============]
       still open when the trace ended, 9.999s after the beginning
+      bytes, round trip, retransmits: not known
 
-    #1 client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+    #1 open  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
           +0 =  14:00:00.001000  2026-03-01 +02:00
             +0  SYN_SENT       4.999s  [===========|            ]
        +4.999s  ESTABLISHED   >5.000s  [           |============]
       forgotten to stay within --max-connections; end not seen, 9.999s after the beginning
+      bytes, round trip, retransmits: not known
 
-    #1 client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+    #1 open  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
           +0 =  14:00:00.001000  2026-03-01 +02:00
             +0  SYN_SENT       4.999s
        +4.999s  ESTABLISHED         ?
       end not seen: the kernel used the socket for another connection
+      bytes, round trip, retransmits: not known
     ");
 }
 
@@ -272,7 +302,11 @@ fn timeline_of_what_was_not_seen() {
         ..client()
     };
     mid_life.local.port = 43_210;
-    let never_moved = (mid_life.clone(), Ending::StillOpen);
+    let nothing_known = |conn: &Connection, verdict, ending| {
+        let diagnosis = diagnosis(conn, verdict, "");
+        (conn.clone(), diagnosis, ending)
+    };
+    let never_moved = nothing_known(&mid_life, Verdict::Open, Ending::StillOpen);
     step_as(&mut mid_life, SECOND, State::FinWait1, Legality::Rfc);
     mid_life.steps.push(Step {
         state: State::CloseWait,
@@ -291,8 +325,9 @@ fn timeline_of_what_was_not_seen() {
         State::Closed,
         Legality::Unexpected,
     );
-    insta::assert_snapshot!(timeline(&[(mid_life, Ending::Closed), never_moved]), @"
-    #1 unknown  -  192.168.1.17:43210 -- 93.184.215.14:443  netns 4026531840
+    let moved = nothing_known(&mid_life, Verdict::Unknown, Ending::Closed);
+    insta::assert_snapshot!(ended(Format::Timeline, false, &[moved, never_moved]), @"
+    #1 unknown  role unknown  -  192.168.1.17:43210 -- 93.184.215.14:443  netns 4026531840
           +0 =  14:00:01.000000  2026-03-01 +02:00
              ?  ESTABLISHED         ?  since before the trace
             +0  FIN_WAIT_1          ?
@@ -301,10 +336,12 @@ fn timeline_of_what_was_not_seen() {
        +2.000s  UNKNOWN(17)    1.000s  unexpected transition
        +3.000s  CLOSED                 unexpected transition
       socket closed, 3.000s after the first transition seen; at least one transition was not seen
+      bytes, round trip, retransmits: not known
 
-    #1 unknown  -  192.168.1.17:43210 -- 93.184.215.14:443  netns 4026531840
+    #1 open  role unknown  -  192.168.1.17:43210 -- 93.184.215.14:443  netns 4026531840
              ?  ESTABLISHED         ?  since before the trace
       still open when the trace ended; at least one transition was not seen
+      bytes, round trip, retransmits: not known
     ");
 }
 
@@ -319,12 +356,295 @@ fn timeline_of_a_listener() {
         ..client()
     };
     step_as(&mut listener, SECOND, State::Listen, Legality::Rfc);
-    insta::assert_snapshot!(timeline(&[(listener, Ending::StillOpen)]), @r"
+    let of_listener = diagnosis(&listener, Verdict::Listener, "");
+    let list = [(listener, of_listener, Ending::StillOpen)];
+    insta::assert_snapshot!(ended(Format::Timeline, false, &list), @r"
     #1 listener  ngi\x1bnx/77 by listen  [::]:443  protocol mptcp  netns 4026531840
           +0 =  14:00:01.000000  2026-03-01 +02:00
             +0  LISTEN   >9.000s
       still open when the trace ended, 9.000s after the beginning
     ");
+}
+
+#[test]
+fn text_of_verdicts() {
+    insta::assert_snapshot!(ended(Format::Text, false, &outcomes()), @"
+    # 2026-03-01 +02:00
+    #14:00:10.000000 curl/1234         192.168.1.17:43210     93.184.215.14:443      refused: the peer answered the SYN with a reset
+    #14:00:10.000000 curl/1234         192.168.1.17:43210     93.184.215.14:443      timed_out: SYN sent 4 times, never answered
+    #14:00:10.000000 curl/1234         192.168.1.17:43210     93.184.215.14:443      unreachable: no route to host (EHOSTUNREACH)
+    #14:00:10.000000 curl/1234         192.168.1.17:43210     93.184.215.14:443      cancelled: SYN sent 2 times, given up by the application
+    #14:00:10.000000 curl/1234         192.168.1.17:43210     93.184.215.14:443      reset_by_peer: a reset arrived in CLOSE_WAIT
+    #14:00:10.000000 curl/1234         192.168.1.17:43210     93.184.215.14:443      reset_by_us (TCP_ABORT_ON_CLOSE): closed with unread data
+    #14:00:10.000000 curl/1234         192.168.1.17:43210     93.184.215.14:443      aborted: FIN sent 9 times, never acknowledged
+    TIME             OWNER             LOCAL                  REMOTE                            OLD          -> NEW             IN OLD  NOTE
+    #14:00:10.000000 (nginx/77)        [2001:db8::80]:443     [2001:db8:1:2:3:4:5:6]:51034      accept_queue_lost: the listener closed before anybody accepted it
+    ");
+}
+
+#[test]
+fn csv_of_verdicts() {
+    insta::assert_snapshot!(ended(Format::Csv, false, &outcomes()), @r#"
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,51,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,refused,,,the peer answered the SYN with a reset,0,,,,,,SYN_SENT CLOSED,closed,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,52,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,timed_out,,,"SYN sent 4 times, never answered",3,,0,,,,SYN_SENT CLOSED,closed,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,53,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,unreachable,,,no route to host (EHOSTUNREACH),,,,,,,SYN_SENT CLOSED,closed,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,54,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,cancelled,,,"SYN sent 2 times, given up by the application",,,,,,,SYN_SENT CLOSED,closed,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,55,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,reset_by_peer,remote,,a reset arrived in CLOSE_WAIT,,,,,,,SYN_SENT ESTABLISHED CLOSE_WAIT CLOSED,closed,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,56,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,reset_by_us,local,TCP_ABORT_ON_CLOSE,closed with unread data,,,,,,,SYN_SENT ESTABLISHED CLOSED,closed,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,57,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,aborted,,,"FIN sent 9 times, never acknowledged",,,,,,,SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSED,closed,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,58,0xffff88810a3cd000,4026531840,inet6,tcp,server,2001:db8::80,443,,2001:db8:1:2:3:4:5:6,51034,,,,,,,,,,,77,nginx,listener,accept_queue_lost,,,the listener closed before anybody accepted it,,,,,,,SYN_RECEIVED ESTABLISHED CLOSED,closed,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,59,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,closed,both,,both sides sent FIN at once,,,,,,,SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSING CLOSED,closed,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,60,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,open,,,,,,,,,,SYN_SENT ESTABLISHED,still_open,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,61,0xffff88810a3cd000,4026531840,inet6,tcp,listener,2001:db8::80,443,,::,0,,,,,,,,,,,77,nginx,listener,listener,,,,,,,,,,LISTEN,still_open,true,false
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,62,0xffff88810a3cc000,4026531840,inet,tcp,unknown,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,,,unknown,unknown,,,its end was not seen,,,,,,,ESTABLISHED CLOSE_WAIT,end_unseen,false,true
+    connection,2026-03-01T12:00:10.000000000Z,1010000000000,63,0xffff88810a3cc000,4026531840,inet,tcp,client,192.168.1.17,43210,,93.184.215.14,443,,,,,,,,,,,1234,curl,connect,closed,,,both sides sent FIN at once,,,,,,,SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSING TIME_WAIT(polled) CLOSED(inferred),closed,true,false
+    "#);
+}
+
+#[test]
+fn timeline_of_failures() {
+    insta::assert_snapshot!(ended(Format::Timeline, false, &outcomes()[..8]), @"
+    #51 refused  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      the peer answered the SYN with a reset
+          +0 =  14:00:01.000000  2026-03-01 +02:00
+            +0  SYN_SENT    9.000s  [========================]
+       +9.000s  CLOSED
+      socket closed, 9.000s after the beginning
+      bytes: ? sent, ? received; round trip: ?; retransmits: 0 SYN, ? data or FIN
+
+    #52 timed_out  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      SYN sent 4 times, never answered
+          +0 =  14:00:01.000000  2026-03-01 +02:00
+            +0  SYN_SENT    9.000s  [========================]
+       +9.000s  CLOSED
+      socket closed, 9.000s after the beginning
+      bytes: ? sent, ? received; round trip: ?; retransmits: 3 SYN, 0 data or FIN
+
+    #53 unreachable  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      no route to host (EHOSTUNREACH)
+          +0 =  14:00:01.000000  2026-03-01 +02:00
+            +0  SYN_SENT    9.000s  [========================]
+       +9.000s  CLOSED
+      socket closed, 9.000s after the beginning
+      bytes, round trip, retransmits: not known
+
+    #54 cancelled  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      SYN sent 2 times, given up by the application
+          +0 =  14:00:01.000000  2026-03-01 +02:00
+            +0  SYN_SENT    9.000s  [========================]
+       +9.000s  CLOSED
+      socket closed, 9.000s after the beginning
+      bytes, round trip, retransmits: not known
+
+    #55 reset_by_peer  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      a reset arrived in CLOSE_WAIT
+          +0 =  14:00:00.001000  2026-03-01 +02:00
+            +0  SYN_SENT      12.00ms  [|                       ]
+      +12.00ms  ESTABLISHED    8.987s  [|====================|  ]
+       +8.999s  CLOSE_WAIT     1.000s  [                     |==]
+       +9.999s  CLOSED
+      socket closed, 9.999s after the beginning; the peer closed first
+      bytes, round trip, retransmits: not known
+
+    #56 reset_by_us (TCP_ABORT_ON_CLOSE)  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      closed with unread data
+          +0 =  14:00:00.001000  2026-03-01 +02:00
+            +0  SYN_SENT      12.00ms  [|                       ]
+      +12.00ms  ESTABLISHED    9.987s  [|=======================]
+       +9.999s  CLOSED
+      socket closed, 9.999s after the beginning; this side closed first
+      bytes, round trip, retransmits: not known
+
+    #57 aborted  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      FIN sent 9 times, never acknowledged
+          +0 =  14:00:00.001000  2026-03-01 +02:00
+            +0  SYN_SENT      12.00ms  [|                       ]
+      +12.00ms  ESTABLISHED    8.987s  [|====================|  ]
+       +8.999s  FIN_WAIT_1     1.000s  [                     |==]
+       +9.999s  CLOSED
+      socket closed, 9.999s after the beginning
+      bytes, round trip, retransmits: not known
+
+    #58 accept_queue_lost  server  (nginx/77) by listener  [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034  netns 4026531840
+      the listener closed before anybody accepted it
+          +0 =  14:00:09.000000  2026-03-01 +02:00
+            +0  SYN_RECEIVED      >5us  [|                       ]
+          +5us  ESTABLISHED    999.9ms  [|=======================]
+       +1.000s  CLOSED
+      socket closed, 1.000s after the beginning
+      bytes, round trip, retransmits: not known
+    ");
+}
+
+#[test]
+fn timeline_of_connections_that_did_not_fail() {
+    insta::assert_snapshot!(ended(Format::Timeline, false, &outcomes()[8..]), @"
+    #59 closed  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      both sides sent FIN at once
+          +0 =  14:00:01.000000  2026-03-01 +02:00
+            +0  SYN_SENT      12.00ms  [|                       ]
+      +12.00ms  ESTABLISHED    7.988s  [|====================|  ]
+       +8.000s  FIN_WAIT_1     1.000s  [                     |==]
+       +9.000s  CLOSING           0ns  [                        ]
+       +9.000s  CLOSED                 usually goes on unseen in TIME_WAIT
+      socket closed, 9.000s after the beginning; both sides closed at once
+      bytes, round trip, retransmits: not known
+
+    #60 open  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+          +0 =  14:00:01.000000  2026-03-01 +02:00
+            +0  SYN_SENT      12.00ms  [|                       ]
+      +12.00ms  ESTABLISHED   >8.988s  [|=======================]
+      still open when the trace ended, 9.000s after the beginning
+      bytes, round trip, retransmits: not known
+
+    #61 listener  (nginx/77) by listener  [2001:db8::80]:443  netns 4026531840
+          +0 =  14:00:01.000000  2026-03-01 +02:00
+            +0  LISTEN   >9.000s
+      still open when the trace ended, 9.000s after the beginning
+
+    #62 unknown  role unknown  -  192.168.1.17:43210 -- 93.184.215.14:443  netns 4026531840
+      its end was not seen
+          +0 =  14:00:10.000000  2026-03-01 +02:00
+             ?  ESTABLISHED         ?  since before the trace
+            +0  CLOSE_WAIT          ?
+      end not seen: the kernel used the socket for another connection; at least one transition was not seen
+      bytes, round trip, retransmits: not known
+
+    #63 closed  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840
+      both sides sent FIN at once
+          +0 =  14:00:01.000000  2026-03-01 +02:00
+            +0  SYN_SENT      12.00ms  [|                       ]
+      +12.00ms  ESTABLISHED    7.988s  [|=|                     ]
+       +8.000s  FIN_WAIT_1     1.000s  [  ||                    ]
+       +9.000s  CLOSING           0ns  [   |                    ]
+       +9.000s  TIME_WAIT      ~1m00s  [   |====================]  seen by polling
+             ?  CLOSED                 inferred, not seen
+      socket closed, 9.000s after the beginning
+      bytes, round trip, retransmits: not known
+    ");
+}
+
+#[test]
+fn verdicts_in_colour() {
+    let list = &outcomes()[..1];
+    insta::assert_snapshot!(ended(Format::Text, true, list).escape_debug(), @r"# 2026-03-01 +02:00\n#14:00:10.000000 curl/1234         192.168.1.17:43210     93.184.215.14:443      \u{1b}[1m\u{1b}[31mrefused\u{1b}[0m: the peer answered the SYN with a reset\n");
+    insta::assert_snapshot!(ended(Format::Timeline, true, list).escape_debug(), @r"\u{1b}[1m#51\u{1b}[0m \u{1b}[1m\u{1b}[31mrefused\u{1b}[0m\u{1b}[1m  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840\u{1b}[0m\n  the peer answered the SYN with a reset\n      +0 =  14:00:01.000000  2026-03-01 +02:00\n        +0  \u{1b}[33mSYN_SENT\u{1b}[0m    9.000s  [========================]\n   +9.000s  \u{1b}[34mCLOSED\u{1b}[0m\n  socket closed, 9.000s after the beginning\n  bytes: ? sent, ? received; round trip: ?; retransmits: 0 SYN, ? data or FIN\n\n");
+}
+
+/// Every verdict has an outcome, so that no word goes untested.
+#[test]
+fn every_verdict_is_shown() {
+    let timeline = ended(Format::Timeline, false, &outcomes());
+    for (verdict, _) in Verdicts::default().all() {
+        let shown = outcomes()
+            .iter()
+            .any(|(_, known, _)| known.verdict == verdict);
+        assert!(shown, "{verdict:?} has no sample");
+    }
+    assert_eq!(timeline.matches("\n\n").count(), outcomes().len());
+}
+
+/// A verdict stands where the states of a transition do, under any header.
+#[test]
+fn remarks_keep_to_the_columns() {
+    let mut renderer = Renderer::new(Format::Text, options(false));
+    let mut out = BytesMut::new();
+    renderer.start(&mut out, &samples::session());
+    for (conn, diagnosis, ending) in &outcomes() {
+        let mut moving = conn.clone();
+        let transition = step_as(&mut moving, 10 * SECOND, State::Closed, Legality::Rfc);
+        renderer.transition(&mut out, &CLOCK, &moving, &transition);
+        renderer.ended(&mut out, &CLOCK, conn, diagnosis, *ending, conn.as_of_ns);
+    }
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    let (mut columns, mut remarks) = (Vec::new(), 0);
+    for line in text.lines() {
+        let at = |column: &usize| {
+            let (before, after) = line.split_at(*column);
+            before.ends_with(' ') && !after.starts_with(' ')
+        };
+        if line.starts_with("TIME") {
+            let names = ["OWNER", "LOCAL", "REMOTE", "OLD"];
+            columns = names.map(|name| line.find(name).unwrap()).to_vec();
+        } else if line.starts_with("#1") {
+            remarks += 1;
+            assert!(columns.iter().all(at), "{line:?} of\n{text}");
+        }
+    }
+    assert_eq!(remarks, 8, "in\n{text}");
+}
+
+/// Fields of a JSON line by the names of the columns of CSV.
+fn flattened(line: &Value) -> BTreeMap<String, String> {
+    fn cell(value: &Value) -> String {
+        match value {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            Value::Array(list) => list.iter().map(cell).collect::<Vec<_>>().join(" "),
+            // One of the states.
+            Value::Object(span) => match span["evidence"].as_str() {
+                Some("observed") => cell(&span["state"]),
+                _ => format!("{}({})", cell(&span["state"]), cell(&span["evidence"])),
+            },
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+        }
+    }
+    let mut cells = BTreeMap::new();
+    for (name, value) in line.as_object().unwrap() {
+        if let ("local" | "remote", Value::Object(endpoint)) = (name.as_str(), value) {
+            for (part, value) in endpoint {
+                cells.insert(format!("{name}_{part}"), cell(value));
+            }
+        } else {
+            cells.insert(name.clone(), cell(value));
+        }
+    }
+    cells
+}
+
+/// Cells of a line without line breaks in them.
+fn cells(line: &str) -> Vec<String> {
+    let mut cells = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(String::new()),
+            c => cells.last_mut().unwrap().push(c),
+        }
+    }
+    cells
+}
+
+#[test]
+fn csv_holds_what_jsonl_holds_under_the_same_names() {
+    let run = whole_run(Format::Csv, false);
+    let header = cells(run.lines().next().unwrap());
+    let rows = run.lines().skip(1).map(str::to_owned);
+    let rows: Vec<String> = rows
+        .chain(
+            ended(Format::Csv, false, &outcomes())
+                .lines()
+                .map(str::to_owned),
+        )
+        .collect();
+    let json = whole_run(Format::Jsonl, false) + &ended(Format::Jsonl, false, &outcomes());
+    let json: Vec<Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| matches!(line["type"].as_str(), Some("transition" | "connection")))
+        .collect();
+    assert_eq!(rows.len(), json.len());
+    for (row, json) in rows.iter().zip(&json) {
+        let row = cells(row);
+        assert_eq!(row.len(), header.len(), "{row:?}");
+        let row = header.iter().cloned().zip(row);
+        let mut expected = flattened(json);
+        for (name, cell) in row {
+            assert_eq!(cell, expected.remove(&name).unwrap_or_default(), "{name}");
+        }
+        assert!(expected.is_empty(), "not in csv: {expected:?}");
+    }
 }
 
 /// Takes out the SGR sequences (`ESC [ digits and semicolons m`) that colouring writes.
@@ -383,22 +703,26 @@ proptest! {
     #[test]
     fn nothing_reaches_the_terminal_raw(
         (mut conn, to, _) in any_connection(),
-        color: bool,
-        after: u32,
+        (color, after) in any::<(bool, u32)>(),
+        (because, reset_reason) in any::<(String, Option<String>)>(),
     ) {
         let transition = step_as(&mut conn, u64::from(after), to, Legality::Unexpected);
+        let known = Diagnosis {
+            reset_reason,
+            ..diagnosis(&conn, Verdict::ResetByUs, &because)
+        };
         for format in Format::ALL {
             let mut renderer = Renderer::new(format, options(color));
             let mut out = BytesMut::new();
             renderer.transition(&mut out, &CLOCK, &conn, &transition);
             let now_ns = CLOCK.mono_ns + SECOND;
-            renderer.ended(&mut out, &CLOCK, &conn, Ending::StillOpen, now_ns);
+            renderer.ended(&mut out, &CLOCK, &conn, &known, Ending::StillOpen, now_ns);
             let text = without_sgr(str::from_utf8(&out).unwrap());
             let raw = text.chars().find(|&c| c != '\n' && c.escape_debug().len() > 1
                 && !matches!(c, '\\' | '"' | '\''));
             prop_assert_eq!(raw, None, "in {}", text);
             if matches!(format, Format::Jsonl | Format::Csv) {
-                prop_assert_eq!(text.matches('\n').count(), 1);
+                prop_assert_eq!(text.matches('\n').count(), 2);
                 prop_assert!(text.ends_with('\n'));
             }
         }

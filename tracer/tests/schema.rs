@@ -12,16 +12,24 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tracer::diagnose::{Diagnosis, SpanEvidence, StateSpan, Verdict};
 use tracer::event::{Comm, Family, Protocol};
 use tracer::render::{Format, SCHEMA_VERSION};
 use tracer::state::State;
-use tracer::track::{ConnId, Connection, Legality, OwnerSource, Role};
+use tracer::track::{ConnId, Connection, Ending, Legality, OwnerSource, Role};
 
 mod samples;
 
 const SCHEMA: &str = include_str!("../../docs/tracer.schema.json");
 const DOCUMENT: &str = include_str!("../../docs/schema.md");
-const KINDS: [&str; 5] = ["session", "transition", "clock", "lost", "end"];
+const KINDS: [&str; 6] = [
+    "session",
+    "transition",
+    "connection",
+    "clock",
+    "lost",
+    "end",
+];
 
 fn schema() -> Value {
     serde_json::from_str(SCHEMA).unwrap()
@@ -70,6 +78,11 @@ fn transition() -> Value {
     lines(&samples::transitions(Format::Jsonl, false, &life)).swap_remove(1)
 }
 
+fn connection() -> Value {
+    let outcomes = samples::outcomes::outcomes();
+    lines(&samples::ended(Format::Jsonl, false, &outcomes)).swap_remove(5)
+}
+
 #[test]
 fn every_line_of_a_run_is_valid() {
     let run = lines(&samples::whole_run(Format::Jsonl, false));
@@ -93,6 +106,66 @@ fn every_oddity_is_valid() {
     for line in lines(&samples::transitions(Format::Jsonl, false, &oddities)) {
         assert_valid(&line);
     }
+}
+
+#[test]
+fn every_outcome_is_valid_and_says_what_is_known() {
+    let outcomes = samples::outcomes::outcomes();
+    let ended = lines(&samples::ended(Format::Jsonl, false, &outcomes));
+    assert_eq!(ended.len(), outcomes.len());
+    let mut seen = BTreeSet::new();
+    for (line, (conn, diagnosis, _)) in ended.iter().zip(&outcomes) {
+        assert_valid(line);
+        assert_eq!(line["conn"], json!(conn.id.0.to_string()));
+        assert_eq!(line["bytes_sent"], json!(diagnosis.bytes_sent));
+        assert_eq!(line["syn_retransmits"], json!(diagnosis.syn_retransmits));
+        assert_eq!(line["reset_reason"], json!(diagnosis.reset_reason));
+        seen.insert(line["verdict"].as_str().unwrap());
+    }
+    let all = schema()["$defs"]["verdict"]["enum"].clone();
+    let all: Vec<&str> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(seen, BTreeSet::from_iter(all));
+}
+
+/// The states of the connection line of a client that closes first.
+fn states_of_the_client() -> Vec<Value> {
+    let run = lines(&samples::whole_run(Format::Jsonl, false));
+    let line = run
+        .iter()
+        .find(|line| line["type"] == "connection")
+        .unwrap();
+    line["states"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_state_that_goes_on_without_its_socket_is_not_said_to_be_over() {
+    let states = states_of_the_client();
+    let fin_wait_2 = &states[3];
+    assert_eq!(fin_wait_2["state"], "FIN_WAIT_2");
+    assert_eq!(fin_wait_2["duration_ns"], 6_789);
+    assert_eq!(fin_wait_2["duration_is_minimum"], true);
+    let time_wait = &states[4];
+    assert_eq!(time_wait["state"], "TIME_WAIT");
+    assert_eq!(time_wait["evidence"], "inferred");
+    assert_eq!(time_wait["start"], Value::Null);
+    assert_eq!(time_wait["duration_ns"], Value::Null);
+    assert_eq!(time_wait["expected_ns"], 60 * samples::SECOND);
+}
+
+#[test]
+fn the_last_state_of_an_open_connection_has_lasted_until_now() {
+    let outcomes = samples::outcomes::outcomes();
+    let ended = lines(&samples::ended(Format::Jsonl, false, &outcomes));
+    let open = ended.iter().find(|line| line["verdict"] == "open").unwrap();
+    let last = open["states"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["state"], "ESTABLISHED");
+    assert_eq!(last["duration_ns"], 9 * samples::SECOND - 12 * samples::MS);
+    assert_eq!(last["duration_is_minimum"], true);
 }
 
 #[test]
@@ -173,12 +246,68 @@ proptest! {
     }
 }
 
+fn any_states() -> impl Strategy<Value = Vec<StateSpan>> {
+    use SpanEvidence as E;
+    let evidence = proptest::sample::select(vec![E::Observed, E::Polled, E::Inferred]);
+    let numbers = any::<(i32, Option<u64>, Option<u64>, Option<u64>)>();
+    let span =
+        (numbers, evidence).prop_map(|((state, since_ns, duration_ns, expected_ns), evidence)| {
+            StateSpan {
+                state: State::from_kernel(state),
+                since_ns,
+                duration_ns,
+                evidence,
+                expected_ns,
+            }
+        });
+    proptest::collection::vec(span, 0..6)
+}
+
+fn any_ending() -> impl Strategy<Value = Ending> {
+    let endings = [
+        Ending::Closed,
+        Ending::EndUnseen,
+        Ending::AgedOut,
+        Ending::StillOpen,
+    ];
+    proptest::sample::select(endings.to_vec())
+}
+
+proptest! {
+    #[test]
+    fn any_ending_is_valid_and_breaks_no_format(
+        states in any_states(),
+        ending in any_ending(),
+        (because, reset_reason) in any::<(String, Option<String>)>(),
+        (retransmits, bytes_sent, rtt_us) in any::<(Option<u32>, Option<u64>, Option<u32>)>(),
+        (color, role) in (any::<bool>(), any_role()),
+    ) {
+        let conn = Connection { role, ..samples::client() };
+        let known = Diagnosis {
+            states,
+            reset_reason,
+            retransmits,
+            bytes_sent,
+            rtt_us,
+            ..samples::outcomes::diagnosis(&conn, Verdict::ResetByUs, &because)
+        };
+        let list = [(conn, known, ending)];
+        let text = samples::ended(Format::Jsonl, false, &list);
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_valid(&line);
+        prop_assert_eq!(line["because"].as_str().unwrap_or_default(), because);
+        prop_assert_eq!(line["rtt_us"].as_u64(), rtt_us.map(u64::from));
+        let csv = samples::ended(Format::Csv, color, &list);
+        prop_assert_eq!(csv.matches('\n').count(), 1);
+        let timeline = samples::ended(Format::Timeline, color, &list);
+        prop_assert!(timeline.ends_with("\n\n"), "{}", timeline);
+        prop_assert_eq!(timeline.matches("\n\n").count(), 1);
+    }
+}
+
 #[test]
 fn wrong_lines_are_refused() {
-    let published = published();
-    let good = transition();
-    assert!(published.is_valid(&good));
-    for (field, wrong) in [
+    let of_transition = [
         ("type", json!("transistion")),
         ("ts", json!("2026-03-01T12:00:00.123Z")),
         ("ts", json!("2026-03-01T12:00:00.123456789+00:00")),
@@ -201,14 +330,33 @@ fn wrong_lines_are_refused() {
         ("legality", json!("illegal")),
         ("pid", json!(-1)),
         ("owner_source", json!("softirq")),
-    ] {
+    ];
+    let of_connection = [
+        ("verdict", json!("failed")),
+        ("verdict", json!(null)),
+        ("closed_by", json!("peer")),
+        ("reset_reason", json!(24)),
+        ("because", json!(0)),
+        ("syn_retransmits", json!(-1)),
+        ("bytes_sent", json!("78")),
+        ("rtt_us", json!(0.5)),
+        ("states", json!(null)),
+        ("states", json!([{"state": "TIME_WAIT"}])),
+        ("ending", json!("aborted")),
+        ("from_birth", json!(null)),
+    ];
+    refuses(&transition(), &of_transition);
+    refuses(&connection(), &of_connection);
+}
+
+fn refuses(good: &Value, wrong: &[(&str, Value)]) {
+    let published = published();
+    assert!(published.is_valid(good));
+    for (field, wrong) in wrong {
         let mut line = good.clone();
-        line[field] = wrong;
-        assert!(
-            !published.is_valid(&line),
-            "{field} = {} passes",
-            line[field]
-        );
+        let fields = line.as_object_mut().unwrap();
+        fields.insert((*field).to_owned(), wrong.clone());
+        assert!(!published.is_valid(&line), "{field} = {wrong} passes");
     }
 }
 
@@ -230,7 +378,7 @@ fn a_line_without_one_of_its_fields_is_refused() {
 #[test]
 fn lines_with_fields_of_a_later_release_pass() {
     let mut line = transition();
-    line["rtt_us"] = json!(35);
+    line["of_a_later_release"] = json!(35);
     assert!(published().is_valid(&line));
     assert!(!STRICT.is_valid(&line));
 }
@@ -282,12 +430,25 @@ fn the_examples_in_the_document_are_real() {
         );
     }
     let csv = samples::whole_run(Format::Csv, false);
-    let real: Vec<&str> = csv.lines().take(3).collect();
+    let connection = csv.lines().find(|line| line.starts_with("connection"));
+    let real: Vec<&str> = csv.lines().take(3).chain(connection).collect();
     assert_eq!(
         example(section("\n## CSV\n"), "csv"),
         real,
         "the csv example is not real"
     );
+}
+
+#[test]
+fn the_document_explains_every_verdict() {
+    let explained: BTreeSet<&str> = section("\n## Verdicts\n")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|&word| word != "verdict")
+        .collect();
+    let schema = schema();
+    let words = schema["$defs"]["verdict"]["enum"].as_array().unwrap();
+    assert_eq!(explained, words.iter().filter_map(Value::as_str).collect());
 }
 
 #[test]

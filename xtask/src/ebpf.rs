@@ -115,7 +115,8 @@ fn check_hashes(root: &Path) -> Result<Record> {
     Ok(record)
 }
 
-fn root() -> PathBuf {
+/// Folder of the repository.
+pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_owned()
 }

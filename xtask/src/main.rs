@@ -9,6 +9,7 @@
 mod ebpf;
 mod setup;
 mod toolchain;
+mod vm;
 
 use clap::{Parser, Subcommand};
 
@@ -22,7 +23,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Chore {
     /// Install what `build-ebpf` needs (Debian and Ubuntu, as root)
-    Setup,
+    Setup {
+        /// Install what `vm` needs instead
+        #[arg(long)]
+        vm: bool,
+    },
     /// Compile the kernel programs and put the object where the tracer embeds it
     BuildEbpf,
     /// Prove that the committed object was built from the committed sources
@@ -31,12 +36,26 @@ enum Chore {
         #[arg(long)]
         rebuild: bool,
     },
+    /// Test tracer on other kernels, in virtual machines
+    Vm(vm::VmArgs),
+    /// In a virtual machine: make connections and compare what tracer and the kernel say of them
+    #[command(hide = true)]
+    GuestStorm {
+        /// For `tracer --hook`
+        hook: String,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
+    if std::env::args_os().eq([vm::guest::INIT]) {
+        vm::guest::main();
+    }
     match Cli::parse().chore {
-        Chore::Setup => setup::run(),
+        Chore::Setup { vm: false } => setup::run(),
+        Chore::Setup { vm: true } => setup::vm(),
         Chore::BuildEbpf => ebpf::build(),
         Chore::CheckEbpf { rebuild } => ebpf::check(rebuild),
+        Chore::Vm(arguments) => vm::run(&arguments, &ebpf::root()),
+        Chore::GuestStorm { hook } => vm::storm::main(&hook),
     }
 }

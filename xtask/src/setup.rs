@@ -1,4 +1,5 @@
-//! Installs the BPF toolchain from Debian's packages and crates.io.
+//! Installs what chores need: the BPF toolchain from Debian's packages and crates.io, the emulator of
+//! the virtual machines.
 
 use std::path::Path;
 use std::process::Command;
@@ -59,6 +60,32 @@ pub(crate) fn run() -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The emulator, and what unpacks kernels.
+pub(crate) fn vm() -> Result<()> {
+    if !Path::new("/etc/debian_version").exists() {
+        bail!(
+            "this is not Debian or Ubuntu\nhint: needed are qemu-system-x86_64, apt, dpkg, Debian's \
+             archive keys, lz4, zstd and xz"
+        );
+    }
+    step("apt-get", &["update", "-q"], &[])?;
+    step(
+        "apt-get",
+        &[
+            "install",
+            "-q",
+            "-y",
+            "--no-install-recommends",
+            "debian-archive-keyring",
+            "lz4",
+            "qemu-system-x86",
+            "xz-utils",
+            "zstd",
+        ],
+        &[("DEBIAN_FRONTEND", "noninteractive")],
+    )
 }
 
 fn step(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {

@@ -18,9 +18,9 @@ use crate::{emit, select, task};
 
 /// Return from accept.
 #[inline(always)]
-pub(crate) fn exit(ctx: &TracePointContext) -> u32 {
+pub(crate) fn exit(ctx: &TracePointContext) {
     let (Some(sk), Some(cpu)) = (accepted(ctx), this_cpu()) else {
-        return 0;
+        return;
     };
     // SAFETY: this program's own part, and the kernel does not re-enter the program.
     let scratch = unsafe { &mut (*cpu).accept };
@@ -34,7 +34,6 @@ pub(crate) fn exit(ctx: &TracePointContext) -> u32 {
         Err(Skip::OtherProtocol) => {}
         Err(Skip::Unreadable) => count(Counter::AcceptUnreadable),
     }
-    0
 }
 
 #[inline(always)]

@@ -8,8 +8,8 @@
 //! - `sock:inet_sk_error_report` (5.14): `void (const struct sock *sk)`
 //! - `tcp:tcp_retransmit_synack`: `void (const struct sock *sk, const struct request_sock *req)`
 //!
-//! Known gap: evidence in a softirq that interrupts the same program is refused by the kernel and counted
-//! as lost.
+//! Known gap: evidence in a softirq that interrupts the same program is lost, and counted: by the kernel,
+//! which refuses that run, and before Linux 6.1 by the program.
 
 use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::config::{ARGUMENT_RESET_REASON, ARGUMENT_RETRANSMIT_ERROR, Counter};
@@ -19,107 +19,122 @@ use tracer_common::wire::{
 };
 
 use crate::config::setting;
-use crate::maps::{Cpu, Scratch, count, this_cpu};
+use crate::maps::{AT_WORK, Cpu, Scratch, count, this_cpu};
 use crate::sock::{self, Skip};
 use crate::{emit, select};
 
 const TIME_WAIT: u8 = 6;
 const NEW_SYN_RECV: u8 = 12;
 
-/// Lends a program its part of this CPU's working memory.
-macro_rules! scratch {
-    ($cpu:ident, $part:ident) => {{
-        let cpu: *mut Cpu = $cpu;
-        // SAFETY: this CPU's memory, of which the part is this program's own, and the kernel does not
-        // re-enter the program.
-        unsafe { &mut (*cpu).$part }
-    }};
+/// Where in a CPU's working memory a program has its part.
+macro_rules! part {
+    ($part:ident) => {
+        // SAFETY: the address of a field of the memory that the map holds for this CPU.
+        |cpu: *mut Cpu| unsafe { &raw mut (*cpu).$part }
+    };
+}
+
+/// Does a program's work with its part of the working memory, unless it is inside itself.
+#[inline(always)]
+fn alone(part: impl FnOnce(*mut Cpu) -> *mut Scratch, work: impl FnOnce(&mut Scratch)) -> i32 {
+    let Some(cpu) = this_cpu() else { return 0 };
+    let scratch = part(cpu);
+    // SAFETY: this CPU's memory; what interrupts in between gives the lock back before it ends, so the
+    // part is this run's alone.
+    unsafe {
+        let lock = &raw mut (*scratch).lock;
+        if lock.read_volatile() == AT_WORK {
+            count(Counter::EvidenceRefused);
+            return 0;
+        }
+        lock.write_volatile(AT_WORK);
+        work(&mut *scratch);
+        lock.write_volatile(0);
+    }
+    0
 }
 
 /// `tcp:tcp_retransmit_skb`
 #[inline(always)]
 pub(crate) fn retransmit(ctx: &RawTracePointContext) -> i32 {
-    let Some(cpu) = this_cpu() else { return 0 };
-    let not_sent =
-        setting!(hook_arguments) & ARGUMENT_RETRANSMIT_ERROR != 0 && ctx.arg::<i32>(2) != 0;
-    let sk = ctx.arg::<u64>(0);
-    if !not_sent && wanted(scratch!(cpu, retransmit), sk, Counter::RetransmitUnreadable) {
-        emit::evidence(KIND_RETRANSMIT, sk, None, Counter::RetransmitRingFull);
+    if setting!(hook_arguments) & ARGUMENT_RETRANSMIT_ERROR != 0 && ctx.arg::<i32>(2) != 0 {
+        return 0;
     }
-    0
+    let sk = ctx.arg::<u64>(0);
+    alone(part!(retransmit), |scratch| {
+        if wanted(scratch, sk, Counter::RetransmitUnreadable) {
+            emit::evidence(KIND_RETRANSMIT, sk, None, Counter::RetransmitRingFull);
+        }
+    })
 }
 
 /// `tcp:tcp_receive_reset`
 #[inline(always)]
 pub(crate) fn reset_received(ctx: &RawTracePointContext) -> i32 {
-    let Some(cpu) = this_cpu() else { return 0 };
     let sk = ctx.arg::<u64>(0);
-    if wanted(
-        scratch!(cpu, reset_received),
-        sk,
-        Counter::ResetReceivedUnreadable,
-    ) {
-        emit::evidence(
-            KIND_RESET_RECEIVED,
-            sk,
-            None,
-            Counter::ResetReceivedRingFull,
-        );
-    }
-    0
+    alone(part!(reset_received), |scratch| {
+        if wanted(scratch, sk, Counter::ResetReceivedUnreadable) {
+            emit::evidence(
+                KIND_RESET_RECEIVED,
+                sk,
+                None,
+                Counter::ResetReceivedRingFull,
+            );
+        }
+    })
 }
 
 /// `tcp:tcp_send_reset`
 #[inline(always)]
 pub(crate) fn reset_sent(ctx: &RawTracePointContext) -> i32 {
-    let Some(cpu) = this_cpu() else { return 0 };
     let sk = ctx.arg::<u64>(0);
-    if sk != 0 && wanted(scratch!(cpu, reset_sent), sk, Counter::ResetSentUnreadable) {
-        let reason = if setting!(hook_arguments) & ARGUMENT_RESET_REASON == 0 {
-            None
-        } else {
-            Some((ctx.arg::<u32>(2), 0))
-        };
-        emit::evidence(KIND_RESET_SENT, sk, reason, Counter::ResetSentRingFull);
+    if sk == 0 {
+        return 0;
     }
-    0
+    alone(part!(reset_sent), |scratch| {
+        if wanted(scratch, sk, Counter::ResetSentUnreadable) {
+            let reason = if setting!(hook_arguments) & ARGUMENT_RESET_REASON == 0 {
+                None
+            } else {
+                Some((ctx.arg::<u32>(2), 0))
+            };
+            emit::evidence(KIND_RESET_SENT, sk, reason, Counter::ResetSentRingFull);
+        }
+    })
 }
 
 /// `sock:inet_sk_error_report`
 #[inline(always)]
 pub(crate) fn socket_error(ctx: &RawTracePointContext) -> i32 {
-    let Some(cpu) = this_cpu() else { return 0 };
     let sk = ctx.arg::<u64>(0);
-    if wanted(
-        scratch!(cpu, socket_error),
-        sk,
-        Counter::SocketErrorUnreadable,
-    ) && let Some(errors) = sock::errors(sk)
-    {
-        emit::evidence(
-            KIND_SOCKET_ERROR,
-            sk,
-            Some(errors),
-            Counter::SocketErrorRingFull,
-        );
-    }
-    0
+    alone(part!(socket_error), |scratch| {
+        if wanted(scratch, sk, Counter::SocketErrorUnreadable)
+            && let Some(errors) = sock::errors(sk)
+        {
+            emit::evidence(
+                KIND_SOCKET_ERROR,
+                sk,
+                Some(errors),
+                Counter::SocketErrorRingFull,
+            );
+        }
+    })
 }
 
 /// `tcp:tcp_retransmit_synack`
 #[inline(always)]
 pub(crate) fn synack(ctx: &RawTracePointContext) -> i32 {
-    let Some(cpu) = this_cpu() else { return 0 };
-    let scratch = scratch!(cpu, synack);
-    match sock::from_request(scratch, ctx.arg::<u64>(0), ctx.arg::<u64>(1)) {
-        Some(facts) => {
-            if select::transition(&facts, &scratch.out, None) {
-                emit::synack(&scratch.out.state, &facts);
+    let (sk, request) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
+    alone(part!(synack), |scratch| {
+        match sock::from_request(scratch, sk, request) {
+            Some(facts) => {
+                if select::transition(&facts, &scratch.out, None) {
+                    emit::synack(&scratch.out.state, &facts);
+                }
             }
+            None => count(Counter::SynAckUnreadable),
         }
-        None => count(Counter::SynAckUnreadable),
-    }
-    0
+    })
 }
 
 /// Whether a TCP socket may belong to a selected connection. The states only stand for "in mid-life": the

@@ -13,6 +13,10 @@
 //! the twin is interrupted, the first sees the inner one. An interruption between the two overwrites
 //! the slot: the outer transition is then delivered twice, the second time flagged, and userspace
 //! drops the repetition. Softirqs do not nest, so there is no third level.
+//!
+//! Before Linux 6.1 the kernel does run a raw tracepoint program inside itself. The first then refuses
+//! on its own, and leaves the inner transition to the twin as well. The twin needs no such care: it
+//! delivers either in a softirq or after the first, where the first is free to take what interrupts.
 
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use aya_log_ebpf::{debug, warn};
@@ -21,7 +25,7 @@ use tracer_common::select::{Facts, runs_in_caller, wants_counts};
 use tracer_common::wire::FLAG_TWIN;
 
 use crate::emit::{Following, Probe};
-use crate::maps::{Scratch, count, this_cpu};
+use crate::maps::{AT_WORK, Scratch, count, this_cpu};
 use crate::sock::{self, IPPROTO_TCP, Skip};
 use crate::{emit, select, task};
 
@@ -45,19 +49,25 @@ pub(crate) fn first(ctx: &RawTracePointContext) -> i32 {
         return 0;
     };
     // SAFETY: this CPU's memory, of which only `handled` is shared with the twin; volatile keeps the
-    // order that an interrupting run of the twin relies on.
-    unsafe { (&raw mut (*cpu).handled.sk).write_volatile(0) };
-    // SAFETY: this program's own part, and the kernel does not re-enter the program.
+    // order that an interrupting run relies on.
+    unsafe {
+        let states = &raw mut (*cpu).handled.states;
+        if states.read_volatile() == AT_WORK {
+            return 0;
+        }
+        states.write_volatile(AT_WORK);
+    }
+    // SAFETY: this program's own part, and it does not run inside itself.
     raw(
         ctx,
         unsafe { &mut (*cpu).state },
         (sk, old_state, new_state),
         &FIRST,
     );
-    // SAFETY: as for the first write.
+    // SAFETY: as above. The states come last: until then an interrupting run finds no pair that fits.
     unsafe {
-        (&raw mut (*cpu).handled.states).write_volatile(pack(old_state, new_state));
         (&raw mut (*cpu).handled.sk).write_volatile(sk);
+        (&raw mut (*cpu).handled.states).write_volatile(pack(old_state, new_state));
     }
     0
 }
@@ -78,7 +88,7 @@ pub(crate) fn twin(ctx: &RawTracePointContext) -> i32 {
     };
     if handled_sk != sk || handled_states != pack(old_state, new_state) {
         count(Counter::TwinSaw);
-        // SAFETY: this program's own part, and the kernel does not re-enter the program.
+        // SAFETY: this program's own part, and it does not run inside itself up to here.
         raw(
             ctx,
             unsafe { &mut (*cpu).twin },
@@ -92,9 +102,9 @@ pub(crate) fn twin(ctx: &RawTracePointContext) -> i32 {
 /// For kernels whose types are not known: no twin is possible, since all classic tracepoint programs
 /// of a CPU share one guard.
 #[inline(always)]
-pub(crate) fn classic(ctx: &TracePointContext) -> u32 {
+pub(crate) fn classic(ctx: &TracePointContext) {
     let Some(cpu) = this_cpu() else {
-        return 0;
+        return;
     };
     // SAFETY: this program's own part (the pair is not attached beside it), and the kernel does not
     // re-enter the program.
@@ -107,7 +117,6 @@ pub(crate) fn classic(ctx: &TracePointContext) -> u32 {
             warn!(ctx, "the tracepoint's record could not be read");
         }
     }
-    0
 }
 
 #[inline(always)]

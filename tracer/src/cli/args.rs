@@ -64,15 +64,15 @@ pub(super) enum Command {
 pub(super) struct TraceArgs {
     /// Port of either side: numbers and ranges, such as 80,443,8000-8100
     #[arg(long, value_name = "PORTS", help_heading = "Filters")]
-    pub(super) port: Option<PortSet>,
+    pub(super) port: Vec<PortSet>,
 
     /// Port of this side
     #[arg(long, value_name = "PORTS", help_heading = "Filters")]
-    pub(super) local_port: Option<PortSet>,
+    pub(super) local_port: Vec<PortSet>,
 
     /// Port of the other side
     #[arg(long, value_name = "PORTS", help_heading = "Filters")]
-    pub(super) remote_port: Option<PortSet>,
+    pub(super) remote_port: Vec<PortSet>,
 
     /// Address or network of either side, such as 10.0.0.0/8 or 2001:db8::1; may be a list
     #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = parse_prefix, help_heading = "Filters")]
@@ -134,7 +134,7 @@ pub(super) struct TraceArgs {
     pub(super) duration: Option<Duration>,
 
     /// Stop after this many transitions shown (with -o timeline: connections)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Limits")]
     pub(super) count: Option<u64>,
 
     /// Connections to keep in memory; beyond it the one silent for longest is forgotten
@@ -232,7 +232,7 @@ mod tests {
                 None => cli.trace,
                 Some(other) => panic!("{other:?}"),
             };
-            assert!(trace.port.unwrap().contains(443));
+            assert!(trace.port.iter().any(|set| set.contains(443)));
         }
     }
 

@@ -42,10 +42,13 @@ struct Report {
     tracer: &'static str,
     ok: bool,
     checks: Vec<Check>,
+    /// Fields of the kernel found, as `structure.field@offset`.
+    fields: Vec<String>,
 }
 
 pub(super) fn run(arguments: &DoctorArgs) -> Result<Exit, Failure> {
     logging::init(0);
+    kernel::raise_file_limit();
     let mut doctor = Doctor::default();
     let exit = doctor.examine();
     let report = Report {
@@ -53,6 +56,7 @@ pub(super) fn run(arguments: &DoctorArgs) -> Result<Exit, Failure> {
         tracer: env!("CARGO_PKG_VERSION"),
         ok: exit == Exit::Ok,
         checks: doctor.checks,
+        fields: doctor.fields,
     };
     let text = if arguments.json {
         serde_json::to_string_pretty(&report).map_err(|error| Failure::new(Exit::Failed, error))?
@@ -95,6 +99,7 @@ impl Report {
 #[derive(Default)]
 struct Doctor {
     checks: Vec<Check>,
+    fields: Vec<String>,
 }
 
 impl Doctor {
@@ -149,6 +154,13 @@ impl Doctor {
             let detail = format!("user id {uid}; cannot read capabilities from /proc/self/status");
             return self.add("privileges", Status::Degraded, detail, None);
         };
+        let mapped = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        if !mapped.is_empty() && !covers_all_users(&mapped) {
+            let detail =
+                format!("user id {uid} of a user namespace, which has no say over the kernel");
+            let fix = "run it outside the namespace or container".to_owned();
+            return self.add("privileges", Status::Failed, detail, Some(fix));
+        }
         if missing.is_empty() {
             let detail = format!("user id {uid}, with the capabilities to load BPF programs");
             return self.add("privileges", Status::Ok, detail, None);
@@ -202,7 +214,9 @@ impl Doctor {
             };
             self.add(&hook.name, status, detail, None);
         }
-        self.add("event fields", Status::Ok, kernel.found.join(" "), None);
+        let found = format!("{} of the running kernel's are known", kernel.found.len());
+        self.add("event fields", Status::Ok, found, None);
+        self.fields.clone_from(&kernel.found);
         for (field, reason) in &kernel.missing {
             self.add(
                 &format!("event field {field}"),
@@ -232,8 +246,13 @@ impl Doctor {
         listener: Result<selftest::Loopback, std::io::Error>,
     ) -> Exit {
         match selftest::run(kernel, listener) {
-            Ok(detail) => {
-                self.add("self-test", Status::Ok, detail, None);
+            Ok((complete, detail)) => {
+                let status = if complete {
+                    Status::Ok
+                } else {
+                    Status::Degraded
+                };
+                self.add("self-test", status, detail, None);
                 Exit::Ok
             }
             Err(reason) => {
@@ -242,6 +261,11 @@ impl Doctor {
             }
         }
     }
+}
+
+/// Whether this is the initial user namespace: all ids map to themselves.
+fn covers_all_users(uid_map: &str) -> bool {
+    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Of those needed to load and attach the programs: `None` if the text does not tell.
@@ -301,6 +325,7 @@ mod tests {
             tracer: "0",
             ok: true,
             checks: doctor.checks,
+            fields: Vec::new(),
         };
         assert_eq!(
             report.to_text(),

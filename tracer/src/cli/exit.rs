@@ -70,9 +70,10 @@ impl From<kernel::Error> for Failure {
             kernel::Error::NoHook { .. } | kernel::Error::FilterUnavailable { .. } => {
                 Exit::Unsupported
             }
-            kernel::Error::Maps(_) | kernel::Error::Map { .. } | kernel::Error::Incomplete(_) => {
-                Exit::Failed
-            }
+            kernel::Error::Maps(_)
+            | kernel::Error::Map { .. }
+            | kernel::Error::FileLimit
+            | kernel::Error::Incomplete(_) => Exit::Failed,
         };
         Self::new(exit, format!("{:#}", anyhow::Error::from(error)))
     }

@@ -7,18 +7,23 @@ use jiff::tz::TimeZone;
 use super::args::{ColorChoice, TraceArgs};
 use super::exit::{Exit, Failure, talk};
 use super::logging;
-use crate::filter::{FamilyFilter, Filter, Show};
+use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
-use crate::kernel::{Kernel, Options, clock_map, default_ring_bytes, machine_facts};
+use crate::kernel::{
+    Kernel, Options, clock_map, default_ring_bytes, machine_facts, raise_file_limit,
+};
 use crate::output::{Ending, Output};
 use crate::pipeline;
 use crate::render::{Format, RenderOptions, Renderer, summary};
 use crate::session::{HookStatus, Session};
+use crate::state::State;
 use crate::track::{Tracker, TrackerConfig};
 
 pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
     logging::init(arguments.verbose);
+    raise_file_limit();
     let filter = filter(arguments);
+    tell_what_cannot_match(arguments);
     let mut kernel = Kernel::load(&Options {
         filter: &filter,
         ring_bytes: arguments.ring_size.unwrap_or_else(default_ring_bytes),
@@ -38,7 +43,10 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
         RenderOptions {
             names: arguments.names,
             color: use_color(arguments.color),
-            time_zone: TimeZone::system(),
+            time_zone: match arguments.output {
+                Format::Text | Format::Timeline => TimeZone::system(),
+                Format::Jsonl | Format::Csv => TimeZone::UTC,
+            },
         },
     );
     let show = Show {
@@ -52,6 +60,7 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
         show,
         arguments.count,
         &session,
+        kernel.sources(),
     );
 
     let failed = |error| Failure::new(Exit::Failed, format!("cannot start: {error}"));
@@ -60,7 +69,7 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
         .build()
         .map_err(failed)?;
     let (totals, ending) = runtime.block_on(async {
-        let output = Output::start(std::io::stdout()).map_err(failed)?;
+        let output = Output::to_stdout().map_err(failed)?;
         pipeline::run(&mut kernel, &mut flow, output, arguments.duration)
             .await
             .map_err(Failure::from)
@@ -84,15 +93,18 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
     } else {
         ""
     };
-    talk(&format!("{home}{}", summary(&totals).trim_end()));
+    talk(&format!(
+        "{home}{}",
+        summary(&totals, session.uncounted_losses()).trim_end()
+    ));
     outcome
 }
 
 fn filter(arguments: &TraceArgs) -> Filter {
     Filter {
-        ports: arguments.port.clone().unwrap_or_default(),
-        local_ports: arguments.local_port.clone().unwrap_or_default(),
-        remote_ports: arguments.remote_port.clone().unwrap_or_default(),
+        ports: union(&arguments.port),
+        local_ports: union(&arguments.local_port),
+        remote_ports: union(&arguments.remote_port),
         prefixes: arguments.addr.clone(),
         families: if arguments.ipv4 {
             FamilyFilter::V4
@@ -105,6 +117,10 @@ fn filter(arguments: &TraceArgs) -> Filter {
         comms: arguments.comm.clone(),
         netns: arguments.netns.clone(),
     }
+}
+
+fn union(sets: &[PortSet]) -> PortSet {
+    sets.iter().flat_map(PortSet::ranges).collect()
 }
 
 fn session(arguments: &TraceArgs, kernel: &Kernel) -> Session {
@@ -138,22 +154,16 @@ fn describe_filters(arguments: &TraceArgs) -> Vec<(String, String)> {
         .concat()
         .iter()
         .map(|(from, to)| {
-            let name = |state: &Option<crate::state::State>| {
+            let name = |state: &Option<State>| {
                 state.map_or_else(|| "*".to_owned(), |state| state.to_string())
             };
             format!("{}->{}", name(from), name(to))
         })
         .collect();
     let values = [
-        ("port", arguments.port.as_ref().map(ToString::to_string)),
-        (
-            "local-port",
-            arguments.local_port.as_ref().map(ToString::to_string),
-        ),
-        (
-            "remote-port",
-            arguments.remote_port.as_ref().map(ToString::to_string),
-        ),
+        ("port", list(&arguments.port)),
+        ("local-port", list(&arguments.local_port)),
+        ("remote-port", list(&arguments.remote_port)),
         ("addr", list(&arguments.addr)),
         ("ipv4", arguments.ipv4.then(|| "true".to_owned())),
         ("ipv6", arguments.ipv6.then(|| "true".to_owned())),
@@ -168,6 +178,32 @@ fn describe_filters(arguments: &TraceArgs) -> Vec<(String, String)> {
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect()
 }
+
+/// Asks for what would silently show nothing.
+fn tell_what_cannot_match(arguments: &TraceArgs) {
+    let asked = arguments.state.iter().flatten().copied().chain(
+        arguments
+            .transition
+            .iter()
+            .flatten()
+            .flat_map(|(from, to)| [*from, *to].into_iter().flatten()),
+    );
+    for state in asked.filter(|state| NEVER_SEEN.contains(state)) {
+        talk(&format!(
+            "note: the kernel reports no transition from or to {state}: see `tracer states {state}`"
+        ));
+    }
+    for pid in &arguments.pid {
+        if std::path::Path::new("/proc/self").exists()
+            && !std::path::Path::new(&format!("/proc/{pid}")).exists()
+        {
+            talk(&format!("note: there is no process {pid} now"));
+        }
+    }
+}
+
+/// States that `sock:inet_sock_set_state` has no transitions for.
+const NEVER_SEEN: [State; 3] = [State::TimeWait, State::NewSynReceived, State::BoundInactive];
 
 /// What the JSON says in its first line, for people: a line for each reason.
 fn tell_what_is_missing(session: &Session) {

@@ -30,10 +30,16 @@ pub(super) fn comm(text: &str) -> Result<Comm, String> {
     Ok(Comm::from(text))
 }
 
+/// File system of namespaces (`include/uapi/linux/magic.h`).
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
+
 /// A number, a name under /run/netns, or a path.
 pub(super) fn netns(text: &str) -> Result<u32, String> {
-    if let Ok(inode) = text.parse() {
-        return Ok(inode);
+    if let Ok(inode) = text.parse::<u32>() {
+        return match inode {
+            0 => Err("0 is no inode number of a namespace".to_owned()),
+            inode => Ok(inode),
+        };
     }
     let path = if text.contains('/') {
         Path::new(text).to_owned()
@@ -45,7 +51,17 @@ pub(super) fn netns(text: &str) -> Result<u32, String> {
     let inode = std::fs::metadata(&path)
         .map_err(|error| format!("cannot find the namespace at {}: {error}", path.display()))?
         .st_ino();
-    u32::try_from(inode).map_err(|_| format!("{} is no network namespace", path.display()))
+    // The link in /proc names the type; elsewhere the file system is all there is to see.
+    let named = std::fs::read_link(&path).ok();
+    let other_type = named.is_some_and(|name| {
+        let name = name.to_string_lossy();
+        name.ends_with(']') && !name.starts_with("net:")
+    });
+    let of_namespaces = rustix::fs::statfs(&path).is_ok_and(|fs| fs.f_type == NSFS_MAGIC);
+    match u32::try_from(inode) {
+        Ok(inode) if of_namespaces && !other_type => Ok(inode),
+        _ => Err(format!("{} is no network namespace", path.display())),
+    }
 }
 
 pub(super) fn states(text: &str) -> Result<Vec<State>, String> {
@@ -83,6 +99,13 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Err("a time of zero would show nothing".to_owned());
     }
     Ok(duration)
+}
+
+pub(super) fn count(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a whole number, 1 or more".to_owned()),
+        Ok(count) => Ok(count),
+    }
 }
 
 pub(super) fn connections(text: &str) -> Result<usize, String> {
@@ -167,6 +190,15 @@ mod tests {
     fn namespaces() {
         assert_eq!(netns("4026531840"), Ok(4_026_531_840));
         assert!(netns("/proc/self/ns/net").is_ok());
+        for other in [
+            "0",
+            "/etc/passwd",
+            "/",
+            "/proc/self/ns/mnt",
+            "/proc/self/ns/pid",
+        ] {
+            assert!(netns(other).is_err(), "{other}");
+        }
         assert!(
             netns("no-such-namespace")
                 .unwrap_err()

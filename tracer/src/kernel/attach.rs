@@ -6,7 +6,7 @@ use aya::programs::{ProgramError, RawTracePoint, TracePoint};
 use aya::{Ebpf, EbpfError};
 use tracer_common::names;
 
-use super::error::{Error, describe, is_permission, not_permitted};
+use super::error::{Error, describe, is_file_limit, is_permission, not_permitted};
 use super::layout::Layout;
 use crate::session::{HookReport, HookStatus};
 
@@ -78,6 +78,8 @@ pub(super) struct Attach<'e> {
     pub(super) links: Vec<Link>,
     /// Programs for evidence that are attached.
     pub(super) evidence: Vec<&'static str>,
+    /// Something was refused for lack of privileges.
+    denied: bool,
 }
 
 impl<'e> Attach<'e> {
@@ -87,6 +89,7 @@ impl<'e> Attach<'e> {
             hooks: Vec::new(),
             links: Vec::new(),
             evidence: Vec::new(),
+            denied: false,
         }
     }
 
@@ -139,6 +142,9 @@ impl<'e> Attach<'e> {
         if classic.is_ok() {
             return Ok(names::STATE_CLASSIC);
         }
+        if self.denied {
+            return Err(not_permitted());
+        }
         let reasons = self.hooks.iter().filter_map(|hook| match &hook.status {
             HookStatus::Unavailable(reason) => Some(format!("  {}: {reason}", hook.name)),
             HookStatus::Attached | HookStatus::NotNeeded => None,
@@ -181,12 +187,13 @@ impl<'e> Attach<'e> {
     fn raw(&mut self, name: &'static str, tracepoint: &str) -> Result<Result<(), String>, Error> {
         let program: &mut RawTracePoint = program(self.ebpf, name)?;
         let links = &mut self.links;
-        outcome((|| {
+        let attached = (|| {
             program.load()?;
             let id = program.attach(tracepoint)?;
             links.push(Link::Raw(program.take_link(id)?));
             Ok(())
-        })())
+        })();
+        self.outcome(attached)
     }
 
     fn classic(
@@ -196,14 +203,28 @@ impl<'e> Attach<'e> {
     ) -> Result<Result<(), String>, Error> {
         let program: &mut TracePoint = program(self.ebpf, name)?;
         let links = &mut self.links;
-        outcome((|| {
+        let attached = (|| {
             program.load()?;
             for (group, name) in tracepoints {
                 let id = program.attach(group, name)?;
                 links.push(Link::Classic(program.take_link(id)?));
             }
             Ok(())
-        })())
+        })();
+        self.outcome(attached)
+    }
+
+    fn outcome(&mut self, attached: Result<(), ProgramError>) -> Result<Result<(), String>, Error> {
+        let Err(error) = attached else {
+            return Ok(Ok(()));
+        };
+        let reason = describe(&error);
+        let error = EbpfError::from(error);
+        if is_file_limit(&error) {
+            return Err(Error::FileLimit);
+        }
+        self.denied |= is_permission(&error);
+        Ok(Err(reason))
     }
 
     fn report(&mut self, name: &str, purpose: &str, outcome: &Result<(), String>) {
@@ -215,19 +236,6 @@ impl<'e> Attach<'e> {
                 Err(reason) => HookStatus::Unavailable(reason.clone()),
             },
         });
-    }
-}
-
-fn outcome(attached: Result<(), ProgramError>) -> Result<Result<(), String>, Error> {
-    match attached {
-        Ok(()) => Ok(Ok(())),
-        Err(error) => {
-            let reason = describe(&error);
-            if is_permission(&EbpfError::from(error)) && !rustix::process::geteuid().is_root() {
-                return Err(not_permitted());
-            }
-            Ok(Err(reason))
-        }
     }
 }
 

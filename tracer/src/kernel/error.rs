@@ -30,6 +30,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Too many files are open.
+    #[error("too many open files\nhint: `ulimit -n 64` or more is enough")]
+    FileLimit,
     /// The kernel refused the maps.
     #[error("cannot create the kernel's buffers and tables: {0}")]
     Maps(#[source] EbpfError),
@@ -60,12 +63,21 @@ pub(super) fn not_permitted() -> Error {
     }
 }
 
+/// Whether the process has as many files open as it may.
+pub(super) fn is_file_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    has_os_error(error, &[23, 24])
+}
+
 /// Whether the cause at the bottom is a lack of privileges.
 pub(super) fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    has_os_error(error, &[1, 13])
+}
+
+fn has_os_error(error: &(dyn std::error::Error + 'static), wanted: &[i32]) -> bool {
     let mut cause = Some(error);
     while let Some(current) = cause {
         if let Some(io) = current.downcast_ref::<io::Error>()
-            && matches!(io.raw_os_error(), Some(1 | 13))
+            && io.raw_os_error().is_some_and(|code| wanted.contains(&code))
         {
             return true;
         }

@@ -12,15 +12,16 @@ use zerocopy::IntoBytes as _;
 use super::attach::{ACCEPT_HOOK, Attach, HookChoice, Link, TRACEPOINT, TWIN_PURPOSE};
 use super::batch::Batch;
 use super::btf::Btf;
-use super::error::{Error, is_permission, not_permitted};
+use super::error::{Error, is_file_limit, is_permission, not_permitted};
 use super::format::Format;
 use super::layout::{self, Layout};
 use super::losses::{self, Refused};
+use super::machine::counts_refused_classic_runs;
 use super::sets;
 use super::tracefs::{self, TraceFs};
 use crate::diagnose::Sources;
 use crate::filter::Filter;
-use crate::session::{HookReport, HookStatus, Lost};
+use crate::session::{HookReport, HookStatus, LOST_REENTRY, Lost};
 
 static OBJECT: &[u8] = include_bytes_aligned!("../../ebpf/tracer.bpf.o");
 
@@ -130,10 +131,11 @@ impl Kernel {
             links,
             ebpf,
         };
-        if kernel.refused_runs(kernel.main_program).is_none() {
+        if main_program == names::STATE_CLASSIC && !counts_refused_classic_runs() {
             kernel.missing.push((
-                "lost.reentry".to_owned(),
-                "the kernel does not count the runs it refuses (Linux 5.12 and later do)"
+                LOST_REENTRY.to_owned(),
+                "before Linux 6.7 the kernel does not count the runs it refuses a program of a classic \
+                 tracepoint"
                     .to_owned(),
             ));
         }
@@ -157,6 +159,7 @@ impl Kernel {
             reset_sent: attached(names::RESET_SENT),
             socket_error: attached(names::SOCKET_ERROR),
             counts: self.missing.iter().all(|(field, _)| field != "counts"),
+            accept: self.sees_accept(),
             reset_reasons: self.reset_reasons.clone(),
         }
     }
@@ -268,6 +271,8 @@ fn create(options: &Options<'_>, config: &Config) -> Result<Ebpf, Error> {
     loader.load(OBJECT).map_err(|error| {
         if is_permission(&error) {
             not_permitted()
+        } else if is_file_limit(&error) {
+            Error::FileLimit
         } else {
             Error::Maps(error)
         }

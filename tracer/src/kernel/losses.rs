@@ -10,25 +10,23 @@ use crate::session::Lost;
 /// Counters of all programs, by [`Counter`].
 pub(super) type Counters = [u64; COUNTERS];
 
-const RING_FULL: [Counter; 8] = [
-    Counter::StateRingFull,
-    Counter::TwinRingFull,
+const RING_FULL: [Counter; 2] = [Counter::StateRingFull, Counter::TwinRingFull];
+const UNREADABLE: [Counter; 2] = [Counter::StateUnreadable, Counter::TwinUnreadable];
+/// Of the programs that deliver no transitions.
+const EVIDENCE: [Counter; 13] = [
     Counter::AcceptRingFull,
     Counter::RetransmitRingFull,
     Counter::ResetReceivedRingFull,
     Counter::ResetSentRingFull,
     Counter::SocketErrorRingFull,
     Counter::SynAckRingFull,
-];
-const UNREADABLE: [Counter; 8] = [
-    Counter::StateUnreadable,
-    Counter::TwinUnreadable,
     Counter::AcceptUnreadable,
     Counter::RetransmitUnreadable,
     Counter::ResetReceivedUnreadable,
     Counter::ResetSentUnreadable,
     Counter::SocketErrorUnreadable,
     Counter::SynAckUnreadable,
+    Counter::EvidenceRefused,
 ];
 
 /// How often the kernel refused to run programs.
@@ -58,9 +56,10 @@ pub(super) fn lost(counters: &Counters, refused: Refused, has_twin: bool) -> Los
     let recovered = if has_twin { count(Counter::TwinSaw) } else { 0 };
     Lost {
         ring_full: sum(&RING_FULL),
-        reentry: refused.state.saturating_sub(recovered) + refused.others,
+        reentry: refused.state.saturating_sub(recovered),
         unreadable: sum(&UNREADABLE),
         undecodable: 0,
+        evidence: sum(&EVIDENCE) + refused.others,
     }
 }
 
@@ -98,6 +97,7 @@ mod tests {
         for counter in RING_FULL
             .iter()
             .chain(&UNREADABLE)
+            .chain(&EVIDENCE)
             .chain(&[Counter::TwinSaw])
         {
             counted[*counter as usize] += 1;
@@ -115,8 +115,9 @@ mod tests {
             others: 5,
         };
         let with = lost(&counters, refused, true);
-        assert_eq!((with.reentry, with.ring_full), (2 + 5, 3));
-        assert_eq!(lost(&counters, refused, false).reentry, 9 + 5);
+        assert_eq!((with.reentry, with.ring_full), (2, 0));
+        assert_eq!(with.evidence, 3 + 5);
+        assert_eq!(lost(&counters, refused, false).reentry, 9);
         // A repetition by the twin is seen without a refusal.
         assert_eq!(lost(&counters, Refused::default(), true).reentry, 0);
     }

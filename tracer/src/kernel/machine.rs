@@ -1,5 +1,6 @@
 //! Facts about the machine and its clocks, for the head of a recording.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::system::uname;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -20,6 +21,42 @@ pub fn machine_facts() -> (String, String, String, Option<String>) {
     )
 }
 
+/// Mask of the signals this process was started with as ignored; none where /proc does not tell.
+pub fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+/// Raises the soft limit on open files to the hard one: every map and program is a file.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!("cannot raise the limit on open files: {error}");
+    }
+}
+
+/// Whether runs that are refused to a program of a classic tracepoint are counted. Raw ones are refused
+/// no run before they are counted.
+pub(super) fn counts_refused_classic_runs() -> bool {
+    let names = uname();
+    version(&names.release().to_string_lossy()).is_some_and(|version| version >= (6, 7))
+}
+
+/// `6.12.48+deb13` is 6.12.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let (major, rest) = release.split_once('.')?;
+    let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    Some((major.parse().ok()?, digits.parse().ok()?))
+}
+
 /// Reads both clocks. The monotonic one is read before and after, so that the pair belongs together
 /// to within half of that time, usually well below a microsecond.
 pub fn clock_map() -> ClockMap {
@@ -37,4 +74,17 @@ fn nanoseconds(clock: ClockId) -> i64 {
     time.tv_sec
         .saturating_mul(1_000_000_000)
         .saturating_add(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_of_a_release() {
+        assert_eq!(version("6.12.48+deb13-cloud-amd64"), Some((6, 12)));
+        assert_eq!(version("7.0-rc1"), Some((7, 0)));
+        assert_eq!(version("5.14"), Some((5, 14)));
+        assert_eq!(version("next"), None);
+    }
 }

@@ -1,9 +1,11 @@
-//! Comma-separated values (RFC 4180, lines ended by LF): a header line, then a line per transition.
+//! Comma-separated values (RFC 4180, lines ended by LF): a header line, then a line per transition and
+//! one per connection when it ends. The first column tells them apart; a cell that is of no meaning to
+//! one of them is empty.
 //!
-//! The columns are the fields of `jsonl`, flattened. The only cell that others can choose is the
-//! command name: what is not plain in it is escaped as in `text`, and where it begins like a formula
-//! an apostrophe goes before it, since spreadsheets run formulas. What is not about one transition
-//! has no place here.
+//! The columns are the fields of `jsonl`, flattened. In a cell that others can choose, as the command
+//! name, what is not plain is escaped as in `text`, and where it begins like a formula an apostrophe
+//! goes before it, since spreadsheets run formulas. What is about neither a transition nor a
+//! connection has no place here.
 
 use std::fmt::{Display, Write};
 
@@ -12,9 +14,13 @@ use bytes::{BufMut, BytesMut};
 use super::Render;
 use super::fields::{self, Fields};
 use super::plain::push_plain;
+use super::span::Span;
 use super::time::UtcStamp;
+use super::vocab;
+use crate::diagnose::{Diagnosis, SpanEvidence};
 use crate::event::{Comm, Endpoint};
 use crate::session::{ClockMap, Lost, Session, Totals};
+use crate::state::Names;
 use crate::track::{Connection, Ending, Transition};
 
 /// Renders [`super::Format::Csv`].
@@ -23,11 +29,17 @@ pub struct Csv {
     stamp: UtcStamp,
 }
 
+/// The columns of connections alone, after those of transitions.
+const OF_CONNECTIONS: usize = 14;
+
 /// Columns in order; new ones only ever come after the last.
-const HEADER: &str = "ts,mono_ns,conn,sk,netns,family,protocol,role,\
+const HEADER: &str = "type,ts,mono_ns,conn,sk,netns,family,protocol,role,\
                       local_addr,local_port,local_port_known,remote_addr,remote_port,\
                       from,to,kernel_from,kernel_to,in_state_ns,in_state_is_minimum,unseen_next,\
-                      legality,after_gap,recovered,pid,comm,owner_source\n";
+                      legality,after_gap,recovered,pid,comm,owner_source,\
+                      verdict,closed_by,reset_reason,because,\
+                      syn_retransmits,synack_retransmits,retransmits,\
+                      bytes_sent,bytes_received,rtt_us,states,ending,from_birth,has_gap\n";
 
 impl Render for Csv {
     fn start(&mut self, out: &mut BytesMut, _session: &Session) {
@@ -41,22 +53,24 @@ impl Render for Csv {
         conn: &Connection,
         transition: &Transition,
     ) {
-        let mut row = Row {
-            out: &mut *out,
-            separator: "",
-        };
+        let mut row = Row::new(out);
         fields::transition(&mut row, &mut self.stamp, clock, conn, transition);
+        row.absent(OF_CONNECTIONS);
         out.put_u8(b'\n');
     }
 
     fn ended(
         &mut self,
-        _out: &mut BytesMut,
-        _clock: &ClockMap,
-        _conn: &Connection,
-        _ending: Ending,
-        _now_ns: u64,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        diagnosis: &Diagnosis,
+        ending: Ending,
+        now_ns: u64,
     ) {
+        let (row, stamp) = (&mut Row::new(out), &mut self.stamp);
+        fields::connection(row, stamp, clock, conn, diagnosis, ending, now_ns);
+        out.put_u8(b'\n');
     }
 
     fn clock_changed(&mut self, _out: &mut BytesMut, _clock: &ClockMap) {}
@@ -71,7 +85,11 @@ struct Row<'a> {
     separator: &'static str,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    fn new(out: &'a mut BytesMut) -> Self {
+        Self { out, separator: "" }
+    }
+
     fn cell(&mut self) -> &mut BytesMut {
         self.out.put_slice(self.separator.as_bytes());
         self.separator = ",";
@@ -107,12 +125,14 @@ impl Fields for Row<'_> {
         }
     }
 
+    fn text(&mut self, _name: &'static str, value: Option<&str>) {
+        put_cell(self.cell(), value.unwrap_or_default().as_bytes());
+    }
+
     fn comm(&mut self, _name: &'static str, value: Option<Comm>) {
         let cell = self.cell();
         if let Some(comm) = value {
-            let mut text = String::new();
-            push_plain(&mut text, comm.as_bytes());
-            put_cell(cell, &text);
+            put_cell(cell, comm.as_bytes());
         }
     }
 
@@ -120,10 +140,37 @@ impl Fields for Row<'_> {
         self.shown(name, value.addr);
         self.number(name, Some(u64::from(value.port)));
     }
+
+    fn spans(
+        &mut self,
+        _name: &'static str,
+        values: &[Span],
+        _clock: &ClockMap,
+        _stamp: &mut UtcStamp,
+    ) {
+        let cell = self.cell();
+        let mut space = "";
+        for span in values {
+            let name = vocab::state(span.known.state, Names::Documented);
+            let _ = write!(cell, "{space}{name}");
+            if span.known.evidence != SpanEvidence::Observed {
+                let _ = write!(cell, "({})", vocab::evidence(span.known.evidence));
+            }
+            space = " ";
+        }
+    }
+
+    fn absent(&mut self, fields: usize) {
+        for _ in 0..fields {
+            self.cell();
+        }
+    }
 }
 
-/// A cell of plain text, quoted where it must be and disarmed where it would be run.
-fn put_cell(out: &mut BytesMut, text: &str) {
+/// A cell of any bytes, made plain, quoted where it must be and disarmed where it would be run.
+fn put_cell(out: &mut BytesMut, bytes: &[u8]) {
+    let mut text = String::new();
+    push_plain(&mut text, bytes);
     let formula = if text.starts_with(['=', '+', '-', '@']) {
         "'"
     } else {
@@ -142,7 +189,7 @@ mod tests {
 
     fn cell(text: &str) -> String {
         let mut out = BytesMut::new();
-        put_cell(&mut out, text);
+        put_cell(&mut out, text.as_bytes());
         String::from_utf8(out.to_vec()).unwrap()
     }
 

@@ -1,13 +1,15 @@
-//! The fields of a transition, listed once for `jsonl`, `csv` and the header of `csv`.
+//! The fields of a transition and of a connection, listed once for `jsonl` and `csv`.
 
 use std::fmt::Display;
 
+use super::span::{Lasted, Span, spans};
 use super::time::UtcStamp;
 use super::{unseen, vocab};
+use crate::diagnose::Diagnosis;
 use crate::event::{Comm, Endpoint};
 use crate::session::ClockMap;
 use crate::state::{Names, State};
-use crate::track::{Connection, Transition};
+use crate::track::{Connection, Ending, Transition};
 
 /// Takes the fields of a line one by one, in their order.
 pub(crate) trait Fields {
@@ -21,10 +23,23 @@ pub(crate) trait Fields {
     fn shown(&mut self, name: &'static str, value: impl Display);
     /// A list of such words.
     fn words(&mut self, name: &'static str, values: impl Iterator<Item = &'static str>);
+    /// Text of any content; `None` where it is not known.
+    fn text(&mut self, name: &'static str, value: Option<&str>);
     /// A command name: any bytes; `None` where it is not known.
     fn comm(&mut self, name: &'static str, value: Option<Comm>);
     /// An address and a port.
     fn endpoint(&mut self, name: &'static str, value: Endpoint);
+
+    /// The states of a connection; `clock` and `stamp` are for when they began.
+    fn spans(
+        &mut self,
+        name: &'static str,
+        values: &[Span],
+        clock: &ClockMap,
+        stamp: &mut UtcStamp,
+    );
+    /// As many fields that other lines have and this one has not: a table leaves cells empty.
+    fn absent(&mut self, fields: usize);
 
     /// The name of a state.
     fn state(&mut self, name: &'static str, state: State, names: Names) {
@@ -48,6 +63,7 @@ pub(crate) fn transition(
     let is_minimum = transition.in_state_ns.is_some()
         && unseen::is_minimum(conn.role, event.protocol, event.from, event.to);
 
+    fields.word("type", "transition");
     fields.word("ts", stamp.format(clock.wall_ns(event.mono_ns)));
     fields.number("mono_ns", Some(event.mono_ns));
     fields.shown("conn", conn.id.0);
@@ -77,4 +93,77 @@ pub(crate) fn transition(
     fields.number("pid", conn.owner.pid.map(u64::from));
     fields.comm("comm", conn.owner.comm);
     fields.word("owner_source", vocab::owner_source(conn.owner.source));
+}
+
+/// Fields of a transition alone: between `local` and `remote`, and between `remote` and `pid`.
+const BETWEEN_ENDPOINTS: usize = 1;
+const BEFORE_OWNER: usize = 10;
+
+/// All fields of a connection that has ended.
+pub(crate) fn connection(
+    fields: &mut impl Fields,
+    stamp: &mut UtcStamp,
+    clock: &ClockMap,
+    conn: &Connection,
+    diagnosis: &Diagnosis,
+    ending: Ending,
+    now_ns: u64,
+) {
+    fields.word("type", "connection");
+    fields.word("ts", stamp.format(clock.wall_ns(now_ns)));
+    fields.number("mono_ns", Some(now_ns));
+    fields.shown("conn", conn.id.0);
+    fields.shown("sk", format_args!("0x{:016x}", conn.sk));
+    fields.number("netns", conn.netns.map(u64::from));
+    fields.shown("family", vocab::family(conn.family));
+    fields.shown("protocol", vocab::protocol(conn.protocol));
+    fields.word("role", vocab::role(conn.role));
+    fields.endpoint("local", conn.local);
+    fields.absent(BETWEEN_ENDPOINTS);
+    fields.endpoint("remote", conn.remote);
+    fields.absent(BEFORE_OWNER);
+    fields.number("pid", conn.owner.pid.map(u64::from));
+    fields.comm("comm", conn.owner.comm);
+    fields.word("owner_source", vocab::owner_source(conn.owner.source));
+
+    let because = Some(diagnosis.because.as_str()).filter(|because| !because.is_empty());
+    fields.word("verdict", vocab::verdict(diagnosis.verdict));
+    fields.text("closed_by", diagnosis.closed_by.map(vocab::closed_by));
+    fields.text("reset_reason", diagnosis.reset_reason.as_deref());
+    fields.text("because", because);
+    fields.number("syn_retransmits", diagnosis.syn_retransmits.map(u64::from));
+    fields.number(
+        "synack_retransmits",
+        diagnosis.synack_retransmits.map(u64::from),
+    );
+    fields.number("retransmits", diagnosis.retransmits.map(u64::from));
+    fields.number("bytes_sent", diagnosis.bytes_sent);
+    fields.number("bytes_received", diagnosis.bytes_received);
+    fields.number("rtt_us", diagnosis.rtt_us.map(u64::from));
+    fields.spans(
+        "states",
+        &spans(conn, diagnosis, ending, now_ns),
+        clock,
+        stamp,
+    );
+    fields.word("ending", vocab::ending(ending));
+    fields.flag("from_birth", conn.from_birth);
+    fields.flag("has_gap", conn.has_gap);
+}
+
+/// The fields of one state of a connection.
+pub(crate) fn span(fields: &mut impl Fields, span: &Span, clock: &ClockMap, stamp: &mut UtcStamp) {
+    let start = span
+        .known
+        .since_ns
+        .map(|ns| stamp.format(clock.wall_ns(ns)));
+    fields.state("state", span.known.state, Names::Documented);
+    fields.text("start", start);
+    fields.number("duration_ns", span.lasted.ns());
+    fields.flag(
+        "duration_is_minimum",
+        matches!(span.lasted, Lasted::AtLeast(_)),
+    );
+    fields.word("evidence", vocab::evidence(span.known.evidence));
+    fields.number("expected_ns", span.known.expected_ns);
 }

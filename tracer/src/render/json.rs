@@ -7,9 +7,12 @@ use std::fmt::{Display, Write};
 
 use bytes::{BufMut, BytesMut};
 
-use super::fields::Fields;
+use super::fields::{self, Fields};
 use super::plain::is_plain;
+use super::span::Span;
+use super::time::UtcStamp;
 use crate::event::{Comm, Endpoint};
+use crate::session::ClockMap;
 
 /// An object being written.
 pub(crate) struct Object<'a> {
@@ -28,15 +31,6 @@ impl<'a> Object<'a> {
         out.put_u8(b'}');
     }
 
-    /// A string of any content; `None` where it is not known.
-    pub(crate) fn text(&mut self, name: &'static str, value: Option<&str>) {
-        self.key(name);
-        match value {
-            Some(text) => put_string(self.out, text),
-            None => self.out.put_slice(b"null"),
-        }
-    }
-
     /// An object within.
     pub(crate) fn object(&mut self, name: &'static str, fill: impl FnOnce(&mut Object<'_>)) {
         self.key(name);
@@ -48,7 +42,7 @@ impl<'a> Object<'a> {
         &mut self,
         name: &'static str,
         items: &[T],
-        fill: impl Fn(&mut Object<'_>, &T),
+        mut fill: impl FnMut(&mut Object<'_>, &T),
     ) {
         self.key(name);
         self.out.put_u8(b'[');
@@ -114,6 +108,14 @@ impl Fields for Object<'_> {
         self.out.put_u8(b']');
     }
 
+    fn text(&mut self, name: &'static str, value: Option<&str>) {
+        self.key(name);
+        match value {
+            Some(text) => put_string(self.out, text),
+            None => self.out.put_slice(b"null"),
+        }
+    }
+
     fn comm(&mut self, name: &'static str, value: Option<Comm>) {
         self.text(name, value.as_ref().map(Comm::to_string_lossy).as_deref());
     }
@@ -124,6 +126,20 @@ impl Fields for Object<'_> {
             object.number("port", Some(u64::from(value.port)));
         });
     }
+
+    fn spans(
+        &mut self,
+        name: &'static str,
+        values: &[Span],
+        clock: &ClockMap,
+        stamp: &mut UtcStamp,
+    ) {
+        self.objects(name, values, |object, span| {
+            fields::span(object, span, clock, stamp);
+        });
+    }
+
+    fn absent(&mut self, _fields: usize) {}
 }
 
 fn put_string(out: &mut BytesMut, text: &str) {

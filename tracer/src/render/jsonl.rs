@@ -4,10 +4,11 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::Render;
 use super::fields::{self, Fields};
 use super::json::Object;
 use super::time::UtcStamp;
+use super::{Render, vocab};
+use crate::diagnose::Diagnosis;
 use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
 use crate::track::{Connection, Ending, Transition};
 
@@ -86,7 +87,6 @@ impl Render for Jsonl {
         transition: &Transition,
     ) {
         Object::write(out, |line| {
-            line.word("type", "transition");
             fields::transition(line, &mut self.stamp, clock, conn, transition);
         });
         out.put_u8(b'\n');
@@ -94,12 +94,18 @@ impl Render for Jsonl {
 
     fn ended(
         &mut self,
-        _out: &mut BytesMut,
-        _clock: &ClockMap,
-        _conn: &Connection,
-        _ending: Ending,
-        _now_ns: u64,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        diagnosis: &Diagnosis,
+        ending: Ending,
+        now_ns: u64,
     ) {
+        let stamp = &mut self.stamp;
+        Object::write(out, |line| {
+            fields::connection(line, stamp, clock, conn, diagnosis, ending, now_ns);
+        });
+        out.put_u8(b'\n');
     }
 
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {
@@ -124,6 +130,11 @@ impl Render for Jsonl {
             line.number("connections", Some(totals.connections));
             line.number("aged_out", Some(totals.aged_out));
             line.number("recovered", Some(totals.recovered));
+            line.object("verdicts", |counts| {
+                for (verdict, count) in totals.verdicts.all() {
+                    counts.number(vocab::verdict(verdict), Some(count));
+                }
+            });
             put_lost(line, &totals.lost);
         });
     }
@@ -136,5 +147,6 @@ fn put_lost(line: &mut Object<'_>, lost: &Lost) {
         counts.number("unreadable", Some(lost.unreadable));
         counts.number("undecodable", Some(lost.undecodable));
         counts.number("total", Some(lost.total()));
+        counts.number("evidence", Some(lost.evidence));
     });
 }

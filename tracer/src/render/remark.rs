@@ -26,13 +26,17 @@ pub(super) fn clock_step(out: &mut BytesMut, before: Option<ClockMap>, clock: &C
 /// A remark on events lost since the last such remark.
 pub(super) fn lost(out: &mut BytesMut, time: &str, lost: &Lost) {
     let total = lost.total();
-    if total == 0 {
+    if total == 0 && lost.evidence == 0 {
         return;
     }
-    let events = if total == 1 { "event" } else { "events" };
+    let transitions = if total == 1 {
+        "transition"
+    } else {
+        "transitions"
+    };
     let _ = write!(
         out,
-        "# {time}  lost {total} {events} since the start or the last such line"
+        "# {time}  lost {total} {transitions} since the start or the last such line"
     );
     let mut separator = ": ";
     for reason in loss_reasons(lost) {

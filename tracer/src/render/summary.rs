@@ -3,29 +3,34 @@
 use std::fmt::Write;
 
 use super::time::human;
-use super::vocab::loss_reasons;
-use crate::session::Totals;
+use super::vocab::{self, loss_reasons};
+use crate::diagnose::Verdict;
+use crate::session::{Totals, Verdicts};
 
 /// The closing words for stderr: what was seen, shown and lost, and what to do about the loss. Ends
-/// with a newline.
-pub fn summary(totals: &Totals) -> String {
+/// with a newline. `uncounted` is why more may be lost than was counted.
+pub fn summary(totals: &Totals, uncounted: Option<&str>) -> String {
     let mut out = String::new();
-    let _ = writeln!(
+    let _ = write!(
         out,
-        "{} seen in {}, {} shown; {}",
-        count(totals.events, "transition", "transitions"),
-        human(totals.duration_ns),
-        totals.shown,
+        "{} of {} shown in {}",
+        count(totals.shown, "transition", "transitions"),
         count(
             totals.connections,
             "connection or listener",
             "connections or listeners"
         ),
+        human(totals.duration_ns),
     );
+    if totals.events > totals.shown {
+        let _ = write!(out, "; {} looked at", totals.events);
+    }
+    out.push('\n');
+    push_verdicts(&mut out, &totals.verdicts);
     if totals.recovered > 0 {
         let _ = writeln!(
             out,
-            "{} recorded by the second program where the kernel refused to run the first",
+            "{} recorded by the second program where the first could not run",
             count(totals.recovered, "transition", "transitions"),
         );
     }
@@ -37,18 +42,45 @@ pub fn summary(totals: &Totals) -> String {
         );
     }
     let lost = totals.lost.total();
-    if lost == 0 {
-        let _ = writeln!(out, "no event was lost");
-        return out;
+    if lost > 0 {
+        let transitions = count(lost, "transition was", "transitions were");
+        let _ = writeln!(out, "{transitions} lost:");
+    } else if totals.lost.evidence > 0 {
+        out.push_str("no transition was lost, but:\n");
+    } else {
+        out.push_str(match uncounted {
+            None => "no event was lost\n",
+            Some(_) => "no loss was counted\n",
+        });
     }
-    let _ = writeln!(out, "{} lost:", count(lost, "event was", "events were"));
     for reason in loss_reasons(&totals.lost) {
         if reason.count > 0 {
             let _ = writeln!(out, "{:>8}  {}", reason.count, reason.what);
             let _ = writeln!(out, "          hint: {}", reason.hint);
         }
     }
+    if let Some(reason) = uncounted {
+        let _ = writeln!(out, "events may be lost uncounted: {reason}");
+    }
     out
+}
+
+/// How connections fared, unless nothing is to be said but that they closed or are open.
+fn push_verdicts(out: &mut String, verdicts: &Verdicts) {
+    let all = verdicts.all();
+    let is_news = |&(verdict, count): &(Verdict, u64)| {
+        let ordinary = matches!(verdict, Verdict::Closed | Verdict::Open | Verdict::Listener);
+        count > 0 && !ordinary
+    };
+    if !all.iter().any(is_news) {
+        return;
+    }
+    let mut separator = "verdicts: ";
+    for (verdict, count) in all.into_iter().filter(|&(_, count)| count > 0) {
+        let _ = write!(out, "{separator}{count} {}", vocab::verdict(verdict));
+        separator = ", ";
+    }
+    out.push('\n');
 }
 
 /// `1 event`, `2 events`.
@@ -70,10 +102,38 @@ mod tests {
             duration_ns: 12_400_000_000,
             ..Totals::default()
         };
-        insta::assert_snapshot!(summary(&totals), @r"
-        1 transition seen in 12.40s, 0 shown; 1 connection or listener
+        insta::assert_snapshot!(summary(&totals, None), @r"
+        0 transitions of 1 connection or listener shown in 12.40s; 1 looked at
         no event was lost
         ");
+    }
+
+    #[test]
+    fn failures_come_first_and_alone_make_the_line_appear() {
+        let mut totals = Totals::default();
+        for verdict in [Verdict::Closed, Verdict::Open, Verdict::Listener] {
+            totals.verdicts.add(verdict);
+        }
+        assert!(!summary(&totals, None).contains("verdicts"));
+        for verdict in [Verdict::Unknown, Verdict::Refused, Verdict::Refused] {
+            totals.verdicts.add(verdict);
+        }
+        let text = summary(&totals, None);
+        assert_eq!(
+            text.lines().nth(1),
+            Some("verdicts: 2 refused, 1 unknown, 1 closed, 1 open, 1 listener")
+        );
+    }
+
+    #[test]
+    fn what_is_not_counted_is_not_denied() {
+        let text = summary(&Totals::default(), Some("the kernel does not tell"));
+        assert!(
+            text.ends_with(
+                "no loss was counted\nevents may be lost uncounted: the kernel does not tell\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
@@ -84,20 +144,22 @@ mod tests {
             connections: 20_000,
             aged_out: 1,
             recovered: 3,
+            verdicts: Verdicts::default(),
             lost: Lost {
                 ring_full: 1000,
                 reentry: 2,
                 unreadable: 30,
                 undecodable: 4,
+                evidence: 0,
             },
             duration_ns: 3_725_000_000_000,
         };
-        insta::assert_snapshot!(summary(&totals), @"
-        123456 transitions seen in 1h02m, 120000 shown; 20000 connections or listeners
-        3 transitions recorded by the second program where the kernel refused to run the first
+        insta::assert_snapshot!(summary(&totals, None), @"
+        120000 transitions of 20000 connections or listeners shown in 1h02m; 123456 looked at
+        3 transitions recorded by the second program where the first could not run
         1 connection forgotten before the end
         hint: raise --max-connections
-        1036 events were lost:
+        1036 transitions were lost:
             1000  the ring buffer was full
                   hint: enlarge it with --ring-size, or trace less with --port or --addr
                2  the kernel refused to run the program inside itself
@@ -118,8 +180,8 @@ mod tests {
             },
             ..Totals::default()
         };
-        let text = summary(&totals);
-        assert!(text.contains("1 event was lost:"), "{text}");
+        let text = summary(&totals, None);
+        assert!(text.contains("1 transition was lost:"), "{text}");
         assert!(!text.contains("ring"), "{text}");
     }
 }

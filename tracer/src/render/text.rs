@@ -1,16 +1,20 @@
 //! One aligned line per transition, for people.
 //!
 //! Columns start wide enough for IPv4 and only grow: when one has to, the header is printed again. A
-//! line that begins with `#` is a remark: the day, a loss, a step of the clock.
+//! line that begins with `#` is a remark: the day, a loss, a step of the clock, and what became of a
+//! connection that failed. The latter keeps to the columns as far as they concern a connection.
 
 use std::fmt::Write;
 
 use bytes::{BufMut, BytesMut};
 
-use super::plain::columns;
+use super::plain::{columns, push_plain};
 use super::time::{LocalClock, LocalDay, human};
-use super::vocab::{endpoint, push_note, push_owner, push_transition_notes, put_state, state};
+use super::vocab::{
+    endpoint, push_note, push_owner, push_transition_notes, put_state, put_verdict, state,
+};
 use super::{Render, RenderOptions, remark, unseen};
+use crate::diagnose::{Diagnosis, Verdict};
 use crate::event::Protocol;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State};
@@ -148,6 +152,39 @@ impl Text {
         self.widen();
     }
 
+    /// Fills in whose connection it is, and between whom.
+    fn fill_ends(&mut self, conn: &Connection) {
+        let Cells {
+            owner,
+            local,
+            remote,
+            ..
+        } = &mut self.cells;
+        for cell in [&mut *owner, local, remote] {
+            cell.clear();
+        }
+        push_owner(owner, &conn.owner);
+        let _ = write!(local, "{}", endpoint(conn.local, true));
+        let _ = write!(remote, "{}", endpoint(conn.remote, true));
+        self.widen();
+    }
+
+    fn put_ends(&self, out: &mut BytesMut, netns: Option<u32>) {
+        let Self { widths, cells, .. } = self;
+        put_padded(out, &cells.owner, widths.owner);
+        if self.netns == NetnsColumn::Shown {
+            let _ = match netns {
+                Some(netns) => write!(out, "  {netns:<NETNS_COLUMNS$}"),
+                None => write!(out, "  {:<NETNS_COLUMNS$}", "?"),
+            };
+        }
+        out.put_slice(b"  ");
+        put_padded(out, &cells.local, widths.local);
+        out.put_slice(b"  ");
+        put_padded(out, &cells.remote, widths.remote);
+        out.put_slice(b"  ");
+    }
+
     fn widen(&mut self) {
         let Self {
             widths,
@@ -254,24 +291,15 @@ impl Render for Text {
         self.fill_cells(conn, transition);
         self.header(out);
 
+        out.put_slice(self.local_clock.format(wall_ns).1.as_bytes());
+        out.put_slice(b"  ");
+        self.put_ends(out, event.netns);
         let Self {
             widths,
             cells,
             color,
             ..
         } = self;
-        let (_, time) = self.local_clock.format(wall_ns);
-        out.put_slice(time.as_bytes());
-        put_cell(out, &cells.owner, widths.owner);
-        if self.netns == NetnsColumn::Shown {
-            let _ = match event.netns {
-                Some(netns) => write!(out, "  {netns:<NETNS_COLUMNS$}"),
-                None => write!(out, "  {:<NETNS_COLUMNS$}", "?"),
-            };
-        }
-        put_cell(out, &cells.local, widths.local);
-        put_cell(out, &cells.remote, widths.remote);
-        out.put_slice(b"  ");
         put_state(out, &cells.from, event.from, *color);
         put_padding(out, &cells.from, widths.from);
         out.put_slice(b" -> ");
@@ -286,12 +314,32 @@ impl Render for Text {
 
     fn ended(
         &mut self,
-        _out: &mut BytesMut,
-        _clock: &ClockMap,
-        _conn: &Connection,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        diagnosis: &Diagnosis,
         _ending: Ending,
-        _now_ns: u64,
+        now_ns: u64,
     ) {
+        if !is_told(diagnosis.verdict) {
+            return;
+        }
+        let wall_ns = clock.wall_ns(now_ns);
+        self.day(out, wall_ns);
+        self.notice_netns(out, conn.netns);
+        self.fill_ends(conn);
+        self.header(out);
+        let (_, time) = self.local_clock.format(wall_ns);
+        // One space less than elsewhere, for the mark.
+        let _ = write!(out, "#{time} ");
+        self.put_ends(out, conn.netns);
+        put_verdict(out, diagnosis, self.color);
+        if !diagnosis.because.is_empty() {
+            self.cells.notes.clear();
+            push_plain(&mut self.cells.notes, diagnosis.because.as_bytes());
+            let _ = write!(out, ": {}", self.cells.notes);
+        }
+        out.put_u8(b'\n');
     }
 
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {
@@ -307,8 +355,24 @@ impl Render for Text {
     fn end(&mut self, _out: &mut BytesMut, _clock: &ClockMap, _now_ns: u64, _totals: &Totals) {}
 }
 
-fn put_cell(out: &mut BytesMut, cell: &str, width: usize) {
-    out.put_slice(b"  ");
+/// Whether a verdict is worth a line of its own: a connection was lost, or never came to be. That
+/// includes one given up by its application, as an application is often the first to give up where a
+/// firewall drops SYNs. Where the verdict is unknown, the last transition says all there is.
+fn is_told(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Refused
+        | Verdict::TimedOut
+        | Verdict::Unreachable
+        | Verdict::Cancelled
+        | Verdict::ResetByPeer
+        | Verdict::ResetByUs
+        | Verdict::Aborted
+        | Verdict::AcceptQueueLost => true,
+        Verdict::Open | Verdict::Closed | Verdict::Listener | Verdict::Unknown => false,
+    }
+}
+
+fn put_padded(out: &mut BytesMut, cell: &str, width: usize) {
     out.put_slice(cell.as_bytes());
     put_padding(out, cell, width);
 }

@@ -1,23 +1,30 @@
-//! One block per connection when it ends: its states, when each began and how long it lasted.
+//! One block per connection when it ends: what became of it, its states, when each began and how long
+//! it lasted, and what its socket counted.
 //!
-//! The bars put the states on one axis from the first to the last moment of the connection: `=` fills
-//! each twenty-fourth a state lasted all through, `|` marks one it lasted for a part of. There are
-//! none where a beginning or the end is not known.
+//! The states are those of the diagnosis, which knows of more than the socket went through. The bars
+//! put them on one axis from the first to the last moment seen of the connection: `=` fills each
+//! twenty-fourth a state lasted all through, `|` marks one it lasted for a part of. There are none where
+//! a beginning or the end is not known.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use bytes::{BufMut, BytesMut};
 
+use super::plain::push_plain;
+use super::span::{Lasted, Span, spans};
 use super::time::{LocalClock, human};
-use super::vocab::{self, endpoint, push_note, push_owner, push_transition_notes, put_state};
-use super::{Render, RenderOptions, remark, unseen};
+use super::vocab::{
+    self, endpoint, push_note, push_owner, push_transition_notes, put_state, put_verdict,
+};
+use super::{Render, RenderOptions, remark};
+use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
 use crate::event::Protocol;
 use crate::session::{ClockMap, Lost, Session, Totals};
-use crate::state::{Names, legality};
-use crate::track::{Connection, Ending, OwnerSource, Role, Step, Transition};
+use crate::state::{Names, State, legality};
+use crate::track::{Connection, Ending, OwnerSource, Role, Transition};
 
-const LEGEND: &str =
-    "# each state: when it began, how long it lasted (>: at least; ?: not known)\n\n";
+const LEGEND: &str = "# each state: when it began, how long it lasted (>: at least; ~: not measured; \
+                      ?: not known)\n\n";
 
 const BAR_CELLS: u64 = 24;
 const OFFSET_COLUMNS: usize = "+999.9ms".len();
@@ -32,90 +39,53 @@ pub struct Timeline {
     clock: Option<ClockMap>,
 }
 
-/// A life to be shown: the steps from the birth on, where that was seen.
+/// A life to be shown.
 struct Life<'a> {
     conn: &'a Connection,
-    steps: &'a [Step],
-    /// When the first step with a known beginning began.
+    spans: Vec<Span>,
+    /// When the first state with a known beginning began.
     zero_ns: Option<u64>,
-    /// When the last step ended, or the trace.
+    /// When the socket was closed, or the trace ended.
     end_ns: Option<u64>,
+    /// The axis of the bars.
+    axis: Option<Axis>,
     ending: Ending,
 }
 
-/// How long a state lasted, as far as it is known.
 #[derive(Clone, Copy)]
-enum Lasted {
-    Exactly(u64),
-    AtLeast(u64),
-    NotKnown,
-    /// The connection is over: there is nothing to measure.
-    Over,
+struct Axis {
+    begin_ns: u64,
+    end_ns: u64,
 }
 
 impl<'a> Life<'a> {
-    fn new(conn: &'a Connection, ending: Ending, now_ns: u64) -> Self {
-        let steps = match conn.steps.as_slice() {
-            // What a socket was before its first transition is no part of the connection.
-            [before, rest @ ..] if conn.from_birth && before.since_ns.is_none() => rest,
-            all => all,
-        };
+    fn new(conn: &'a Connection, diagnosis: &Diagnosis, ending: Ending, now_ns: u64) -> Self {
+        let spans = spans(conn, diagnosis, ending, now_ns);
         let end_ns = match ending {
-            Ending::Closed => steps.last().and_then(|last| last.since_ns),
+            Ending::Closed => conn.steps.last().and_then(|last| last.since_ns),
             Ending::EndUnseen => None,
             Ending::AgedOut | Ending::StillOpen => Some(now_ns),
         };
-        let zero_ns = steps.iter().find_map(|step| step.since_ns);
         Self {
             conn,
-            steps,
-            zero_ns,
+            zero_ns: spans.iter().find_map(|span| span.known.since_ns),
+            axis: axis(&spans, end_ns),
             end_ns,
+            spans,
             ending,
         }
     }
 
-    fn lasted(&self, index: usize) -> Lasted {
-        let Some(step) = self.steps.get(index) else {
-            return Lasted::NotKnown;
-        };
-        let next = self.steps.get(index + 1);
-        let until_ns = match (next, self.ending) {
-            (Some(next), _) => next.since_ns,
-            (None, Ending::Closed) => return Lasted::Over,
-            (None, _) => self.end_ns,
-        };
-        let (Some(since_ns), Some(until_ns)) = (step.since_ns, until_ns) else {
-            return Lasted::NotKnown;
-        };
-        let ns = until_ns.saturating_sub(since_ns);
-        let Connection { role, protocol, .. } = *self.conn;
-        match next {
-            Some(next) if !unseen::is_minimum(role, protocol, step.state, next.state) => {
-                Lasted::Exactly(ns)
-            }
-            _ => Lasted::AtLeast(ns),
-        }
+    fn before(&self, index: usize) -> Option<&Span> {
+        self.spans.get(index.checked_sub(1)?)
     }
 
-    /// From the first moment to the last, if both are known and all steps between.
-    fn whole_ns(&self) -> Option<u64> {
-        let begin_ns = self.steps.first()?.since_ns?;
-        let known = self.steps.iter().all(|step| step.since_ns.is_some());
-        known.then_some(self.end_ns?.saturating_sub(begin_ns))
-    }
-
-    fn bar(&self, index: usize) -> Option<String> {
-        let whole = u128::from(self.whole_ns()?);
-        let (zero_ns, step) = (self.zero_ns?, self.steps.get(index)?);
-        let next = self.steps.get(index + 1);
-        if matches!(self.lasted(index), Lasted::Over) || self.steps.len() < 2 {
-            return None;
-        }
-        let until_ns = next.map_or(self.end_ns, |next| next.since_ns)?;
+    fn bar(&self, span: &Span) -> Option<String> {
+        let Axis { begin_ns, end_ns } = self.axis?;
+        let whole = u128::from(end_ns.saturating_sub(begin_ns));
         // Everything times BAR_CELLS, so that the bounds of the cells are whole numbers.
-        let scaled = |ns: u64| u128::from(ns.saturating_sub(zero_ns)) * u128::from(BAR_CELLS);
-        let (begin, end) = (scaled(step.since_ns?), scaled(until_ns));
+        let scaled = |ns: u64| u128::from(ns.saturating_sub(begin_ns)) * u128::from(BAR_CELLS);
+        let (begin, end) = (scaled(span.known.since_ns?), scaled(span.until_ns()?));
         let cells = (0..u128::from(BAR_CELLS)).map(|cell| {
             let (left, right) = (cell * whole, (cell + 1) * whole);
             if begin <= left && right <= end {
@@ -130,6 +100,16 @@ impl<'a> Life<'a> {
     }
 }
 
+/// From the first moment seen to the last, if both are known and no state between has an unknown
+/// beginning. A single state needs no axis.
+fn axis(spans: &[Span], end_ns: Option<u64>) -> Option<Axis> {
+    let seen = || spans.iter().filter(|span| !span.is_inferred());
+    let begin_ns = spans.first()?.known.since_ns?;
+    let known = seen().all(|span| span.known.since_ns.is_some());
+    let end_ns = seen().filter_map(Span::until_ns).fold(end_ns?, u64::max);
+    (known && spans.len() > 1 && end_ns > begin_ns).then_some(Axis { begin_ns, end_ns })
+}
+
 impl Timeline {
     /// With nothing shown yet.
     pub fn new(options: RenderOptions) -> Self {
@@ -141,8 +121,13 @@ impl Timeline {
         }
     }
 
-    fn put_title(&self, out: &mut BytesMut, conn: &Connection) {
-        let mut title = format!("#{} {}  ", conn.id.0, vocab::role(conn.role));
+    fn put_title(&self, out: &mut BytesMut, conn: &Connection, diagnosis: &Diagnosis) {
+        let mut title = match (conn.role, diagnosis.verdict) {
+            // It has said so.
+            (Role::Listener, Verdict::Listener) => "  ".to_owned(),
+            (Role::Unknown, _) => "  role unknown  ".to_owned(),
+            (role, _) => format!("  {}  ", vocab::role(role)),
+        };
         push_owner(&mut title, &conn.owner);
         if conn.owner.source != OwnerSource::Unknown {
             let _ = write!(title, " by {}", vocab::owner_source(conn.owner.source));
@@ -168,61 +153,83 @@ impl Timeline {
         } else {
             anstyle::Style::new()
         };
+        let _ = write!(out, "{style}#{}{style:#} ", conn.id.0);
+        put_verdict(out, diagnosis, self.color);
         let _ = writeln!(out, "{style}{title}{style:#}");
+        if !diagnosis.because.is_empty() {
+            let mut because = String::new();
+            push_plain(&mut because, diagnosis.because.as_bytes());
+            let _ = writeln!(out, "  {because}");
+        }
     }
 
-    fn put_step(&self, out: &mut BytesMut, life: &Life<'_>, index: usize, name_columns: usize) {
-        let Some(step) = life.steps.get(index) else {
+    fn put_span(&self, out: &mut BytesMut, life: &Life<'_>, index: usize, name_columns: usize) {
+        let Some(span) = life.spans.get(index) else {
             return;
         };
-        let began = match (step.since_ns, life.zero_ns) {
+        let began = match (span.known.since_ns, life.zero_ns) {
             (Some(since_ns), Some(zero_ns)) if since_ns == zero_ns => "+0".to_owned(),
             (Some(since_ns), Some(zero_ns)) => {
                 format!("+{}", human(since_ns.saturating_sub(zero_ns)))
             }
             _ => "?".to_owned(),
         };
-        let lasted = match life.lasted(index) {
-            Lasted::Exactly(ns) => human(ns).to_string(),
-            Lasted::AtLeast(ns) => format!(">{}", human(ns)),
-            Lasted::NotKnown => "?".to_owned(),
-            Lasted::Over => String::new(),
-        };
-        let name = vocab::state(step.state, self.names).to_string();
+        let name = vocab::state(span.known.state, self.names).to_string();
         let padding = name_columns.saturating_sub(name.len());
+        let lasted = lasted(span);
         let mut row = format!("{:padding$}  {lasted:>DURATION_COLUMNS$}", "");
-        if let Some(bar) = life.bar(index) {
+        if let Some(bar) = life.bar(span) {
             let _ = write!(row, "  [{bar}]");
         }
-        let notes = self.notes(life, index, step);
+        let notes = self.notes(life, index, span);
         if !notes.is_empty() {
             let _ = write!(row, "  {notes}");
         }
         let _ = write!(out, "  {began:>OFFSET_COLUMNS$}  ");
-        put_state(out, &name, step.state, self.color);
+        put_state(out, &name, span.known.state, self.color);
         let _ = writeln!(out, "{}", row.trim_end());
     }
 
-    fn notes(&self, life: &Life<'_>, index: usize, step: &Step) -> String {
+    fn notes(&self, life: &Life<'_>, index: usize, span: &Span) -> String {
         let mut notes = String::new();
-        let before = index
-            .checked_sub(1)
-            .and_then(|before| life.steps.get(before));
-        match before {
-            None if step.since_ns.is_none() => push_note(&mut notes, "since before the trace"),
-            None => {}
-            Some(_) if step.since_ns.is_none() => push_note(&mut notes, "entered in a gap"),
-            Some(before) => {
-                let protocol = life.conn.protocol;
-                let (from, to) = (before.state, step.state);
-                let legality = legality(protocol, from, to);
-                push_transition_notes(&mut notes, protocol, from, to, legality, self.names);
+        match span.known.evidence {
+            SpanEvidence::Inferred => {
+                push_note(&mut notes, "inferred, not seen");
+                return notes;
             }
+            SpanEvidence::Polled => push_note(&mut notes, "seen by polling"),
+            SpanEvidence::Observed => {}
+        }
+        if span.lasted == Lasted::NotKnown && span.known.expected_ns.is_some() {
+            push_note(&mut notes, "end not seen");
+        }
+        match life.before(index) {
+            None if span.known.since_ns.is_none() => {
+                push_note(&mut notes, "since before the trace");
+            }
+            Some(before) if span.known.since_ns.is_none() && !before.is_inferred() => {
+                push_note(&mut notes, "entered in a gap");
+            }
+            Some(before) if !before.is_inferred() => {
+                self.push_transition_notes(&mut notes, life, before.known.state, span.known.state);
+            }
+            None | Some(_) => {}
         }
         notes
     }
 
-    fn put_ending(out: &mut BytesMut, life: &Life<'_>) {
+    fn push_transition_notes(&self, notes: &mut String, life: &Life<'_>, from: State, to: State) {
+        let is_time_wait = |span: &Span| span.known.state == State::TimeWait;
+        // What follows unseen has a row of its own.
+        if to == State::Closed && life.spans.iter().any(is_time_wait) {
+            return;
+        }
+        let protocol = life.conn.protocol;
+        let legality = legality(protocol, from, to);
+        push_transition_notes(notes, protocol, from, to, legality, self.names);
+    }
+
+    fn put_ending(out: &mut BytesMut, life: &Life<'_>, closed_by: Option<ClosedBy>) {
         let text = match life.ending {
             Ending::Closed => "socket closed",
             Ending::EndUnseen => "end not seen: the kernel used the socket for another connection",
@@ -242,11 +249,77 @@ impl Timeline {
                 human(end_ns.saturating_sub(zero_ns))
             );
         }
+        match closed_by {
+            Some(ClosedBy::Local) => out.put_slice(b"; this side closed first"),
+            Some(ClosedBy::Remote) => out.put_slice(b"; the peer closed first"),
+            Some(ClosedBy::Both) => out.put_slice(b"; both sides closed at once"),
+            None => {}
+        }
         if life.conn.has_gap {
             out.put_slice(b"; at least one transition was not seen");
         }
-        out.put_slice(b"\n\n");
+        out.put_u8(b'\n');
     }
+}
+
+/// How long a state lasted; `~` where that was not seen from its beginning to its end.
+fn lasted(span: &Span) -> String {
+    let expected_ns = span.known.expected_ns;
+    match (span.lasted, expected_ns) {
+        (Lasted::Exactly(ns), _) if span.known.evidence == SpanEvidence::Observed => {
+            human(ns).to_string()
+        }
+        (Lasted::Exactly(ns), _) | (Lasted::NotKnown, Some(ns)) => format!("~{}", human(ns)),
+        (Lasted::AtLeast(ns), _) => format!(">{}", human(ns)),
+        (Lasted::NotKnown, None) => "?".to_owned(),
+        (Lasted::Over, _) => String::new(),
+    }
+}
+
+/// What the socket counted. Nothing for a listener, which counts nothing.
+fn put_counts(out: &mut BytesMut, role: Role, diagnosis: &Diagnosis) {
+    fn or_unknown<T: fmt::Display>(value: Option<T>) -> impl fmt::Display {
+        fmt::from_fn(move |f| match &value {
+            Some(value) => value.fmt(f),
+            None => f.write_str("?"),
+        })
+    }
+    let Diagnosis {
+        syn_retransmits,
+        synack_retransmits,
+        retransmits,
+        bytes_sent,
+        bytes_received,
+        rtt_us,
+        ..
+    } = *diagnosis;
+    if role == Role::Listener {
+        return;
+    }
+    let any_known = [syn_retransmits, synack_retransmits, retransmits, rtt_us]
+        .iter()
+        .any(Option::is_some)
+        || bytes_sent.is_some()
+        || bytes_received.is_some();
+    if !any_known {
+        out.put_slice(b"  bytes, round trip, retransmits: not known\n");
+        return;
+    }
+    let rtt = rtt_us.map(|us| human(u64::from(us) * 1000));
+    let _ = write!(
+        out,
+        "  bytes: {} sent, {} received; round trip: {}; retransmits: ",
+        or_unknown(bytes_sent),
+        or_unknown(bytes_received),
+        or_unknown(rtt),
+    );
+    if role != Role::Server {
+        let _ = write!(out, "{} SYN, ", or_unknown(syn_retransmits));
+    }
+    if role != Role::Client {
+        let _ = write!(out, "{} SYN-ACK, ", or_unknown(synack_retransmits));
+    }
+    let _ = writeln!(out, "{} data or FIN", or_unknown(retransmits));
 }
 
 impl Render for Timeline {
@@ -269,25 +342,28 @@ impl Render for Timeline {
         out: &mut BytesMut,
         clock: &ClockMap,
         conn: &Connection,
+        diagnosis: &Diagnosis,
         ending: Ending,
         now_ns: u64,
     ) {
-        let life = Life::new(conn, ending, now_ns);
-        self.put_title(out, conn);
+        let life = Life::new(conn, diagnosis, ending, now_ns);
+        self.put_title(out, conn, diagnosis);
         if let Some(zero_ns) = life.zero_ns {
             let (day, time) = self.local_clock.format(clock.wall_ns(zero_ns));
             let _ = writeln!(out, "  {:>OFFSET_COLUMNS$}  {time}  {day}", "+0 =");
         }
         let name_columns = life
-            .steps
+            .spans
             .iter()
-            .map(|step| vocab::state(step.state, self.names).to_string().len())
+            .map(|span| vocab::state(span.known.state, self.names).to_string().len())
             .max()
             .unwrap_or_default();
-        for index in 0..life.steps.len() {
-            self.put_step(out, &life, index, name_columns);
+        for index in 0..life.spans.len() {
+            self.put_span(out, &life, index, name_columns);
         }
-        Self::put_ending(out, &life);
+        Self::put_ending(out, &life, diagnosis.closed_by);
+        put_counts(out, conn.role, diagnosis);
+        out.put_u8(b'\n');
     }
 
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {

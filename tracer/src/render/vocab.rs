@@ -7,10 +7,11 @@ use anstyle::{AnsiColor, Style};
 use bytes::{BufMut, BytesMut};
 
 use super::plain::push_plain;
+use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
 use crate::event::{Endpoint, Family, Protocol};
 use crate::session::Lost;
 use crate::state::{Names, State};
-use crate::track::{Legality, Owner, OwnerSource, Role};
+use crate::track::{Ending, Legality, Owner, OwnerSource, Role};
 
 pub(crate) fn role(role: Role) -> &'static str {
     match role {
@@ -19,6 +20,81 @@ pub(crate) fn role(role: Role) -> &'static str {
         Role::Listener => "listener",
         Role::Both => "both",
         Role::Unknown => "unknown",
+    }
+}
+
+pub(crate) fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Open => "open",
+        Verdict::Closed => "closed",
+        Verdict::Refused => "refused",
+        Verdict::TimedOut => "timed_out",
+        Verdict::Unreachable => "unreachable",
+        Verdict::Cancelled => "cancelled",
+        Verdict::ResetByPeer => "reset_by_peer",
+        Verdict::ResetByUs => "reset_by_us",
+        Verdict::Aborted => "aborted",
+        Verdict::AcceptQueueLost => "accept_queue_lost",
+        Verdict::Listener => "listener",
+        Verdict::Unknown => "unknown",
+    }
+}
+
+/// A verdict with the kernel's reason, if it gave one: `reset_by_us (TCP_ABORT_ON_CLOSE)`.
+pub(crate) fn put_verdict(out: &mut BytesMut, diagnosis: &Diagnosis, color: bool) {
+    let mut text = verdict(diagnosis.verdict).to_owned();
+    if let Some(reason) = &diagnosis.reset_reason {
+        text.push_str(" (");
+        push_plain(&mut text, reason.as_bytes());
+        text.push(')');
+    }
+    let style = if color {
+        verdict_style(diagnosis.verdict)
+    } else {
+        Style::new()
+    };
+    let _ = write!(out, "{style}{text}{style:#}");
+}
+
+/// Red where the connection failed, yellow where that is open to question, green where it did not.
+fn verdict_style(verdict: Verdict) -> Style {
+    let color = match verdict {
+        Verdict::Refused
+        | Verdict::TimedOut
+        | Verdict::Unreachable
+        | Verdict::ResetByPeer
+        | Verdict::ResetByUs
+        | Verdict::Aborted
+        | Verdict::AcceptQueueLost => AnsiColor::Red,
+        Verdict::Cancelled | Verdict::Unknown => AnsiColor::Yellow,
+        Verdict::Open | Verdict::Closed => AnsiColor::Green,
+        Verdict::Listener => AnsiColor::Cyan,
+    };
+    color.on_default().bold()
+}
+
+pub(crate) fn closed_by(side: ClosedBy) -> &'static str {
+    match side {
+        ClosedBy::Local => "local",
+        ClosedBy::Remote => "remote",
+        ClosedBy::Both => "both",
+    }
+}
+
+pub(crate) fn evidence(evidence: SpanEvidence) -> &'static str {
+    match evidence {
+        SpanEvidence::Observed => "observed",
+        SpanEvidence::Polled => "polled",
+        SpanEvidence::Inferred => "inferred",
+    }
+}
+
+pub(crate) fn ending(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Closed => "closed",
+        Ending::EndUnseen => "end_unseen",
+        Ending::AgedOut => "aged_out",
+        Ending::StillOpen => "still_open",
     }
 }
 
@@ -188,12 +264,13 @@ pub(crate) struct LossReason {
 }
 
 /// Every reason, those with a count of zero too.
-pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 4] {
+pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 5] {
     let Lost {
         ring_full,
         reentry,
         unreadable,
         undecodable,
+        evidence,
     } = *lost;
     [
         LossReason {
@@ -215,6 +292,11 @@ pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 4] {
             count: undecodable,
             what: "the record could not be decoded",
             hint: "kernel program and tracer disagree: please report it with 'tracer doctor --json'",
+        },
+        LossReason {
+            count: evidence,
+            what: "accepts, resets, errors or retransmissions did not arrive (no transitions)",
+            hint: "owners and verdicts of that time may be unknown; as for a full ring buffer",
         },
     ]
 }
@@ -279,6 +361,7 @@ mod tests {
             reentry: 20,
             unreadable: 300,
             undecodable: 4000,
+            evidence: 0,
         };
         let sum: u64 = loss_reasons(&lost).iter().map(|reason| reason.count).sum();
         assert_eq!(sum, lost.total());

@@ -1,17 +1,30 @@
 //! One socket's life as the tracker keeps it, under the address of the socket.
 
+use super::evidence::{Gathered, Opened};
 use super::steps::Steps;
 use super::{ConnId, Connection, Owner, OwnerSource, Role, Step};
-use crate::event::{Endpoint, Family, Protocol, StateEvent, Task};
+use crate::event::{Endpoint, EvidenceEvent, Family, Protocol, StateEvent, Task};
 use crate::filter::{Filter, Known, Verdict};
 use crate::state::State;
 
 /// Transitions kept of a connection that the filter cannot decide yet.
 pub(super) const MAX_HELD: usize = 8;
 
+/// Events lost in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Losses {
+    pub(super) transitions: u64,
+    /// Accepts and evidence.
+    pub(super) evidence: u64,
+}
+
 /// Events lost below which a socket cannot have come back to the state it was in.
 const SHORTEST_CYCLE: u64 = 2;
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and they pack"
+)]
 pub(super) struct Entry {
     pub(super) id: ConnId,
     pub(super) local: Endpoint,
@@ -29,7 +42,14 @@ pub(super) struct Entry {
     /// State left by the last transition, kernel number.
     last_from: i32,
     /// Events lost in all when this was last touched.
-    lost_before: u64,
+    lost_before: Losses,
+    /// See [`Gathered::incomplete`]; so far.
+    incomplete: bool,
+    /// See [`Gathered::synacks_counted`].
+    pub(super) synacks_counted: bool,
+    opened: Option<Opened>,
+    /// All other evidence, where there is any.
+    evidence: Option<Box<Gathered>>,
     held: Option<Box<Held>>,
 }
 
@@ -74,7 +94,11 @@ impl Entry {
             has_gap: false,
             steps: Steps::default(),
             last_from: event.from.to_kernel(),
-            lost_before: 0,
+            lost_before: Losses::default(),
+            incomplete: false,
+            synacks_counted: false,
+            opened: None,
+            evidence: None,
             held: None,
         }
     }
@@ -109,7 +133,7 @@ impl Entry {
     }
 
     /// Takes in a transition of this life.
-    pub(super) fn advance(&mut self, event: &StateEvent, lost: u64) -> Move {
+    pub(super) fn advance(&mut self, event: &StateEvent, lost: Losses) -> Move {
         let mut in_state_ns = None;
         let mut after_gap = false;
         match self.steps.last() {
@@ -121,7 +145,10 @@ impl Entry {
                 self.push(event.from, None);
             }
             Some(last) => {
-                let same_stay = lost.saturating_sub(self.lost_before) < SHORTEST_CYCLE;
+                let new = lost
+                    .transitions
+                    .saturating_sub(self.lost_before.transitions);
+                let same_stay = new < SHORTEST_CYCLE;
                 in_state_ns = last
                     .since_ns
                     .filter(|_| same_stay)
@@ -131,10 +158,13 @@ impl Entry {
                 }
             }
         }
+        let is_new = self.steps.len() == 0;
         self.push(event.to, Some(event.mono_ns));
         self.last_from = event.from.to_kernel();
+        self.incomplete |= self.has_lost(lost) && !(is_new && self.from_birth);
         self.lost_before = lost;
         self.learn(event);
+        self.count(event);
         Move {
             event: *event,
             in_state_ns,
@@ -180,6 +210,62 @@ impl Entry {
             (State::SynSent, _) if self.role == Role::Unknown => Role::Client,
             _ => self.role,
         };
+    }
+
+    /// Keeps what the socket had counted. On an MPTCP socket the kernel's place for it holds nothing of
+    /// the kind: its subflows count.
+    fn count(&mut self, event: &StateEvent) {
+        let Some(counts) = event.counts.filter(|_| event.protocol == Protocol::Tcp) else {
+            return;
+        };
+        match event.to {
+            State::Established => {
+                self.opened = Some(Opened {
+                    rtt_us: counts.rtt_us,
+                    retransmits: counts.retransmits,
+                });
+            }
+            State::Closed => self.evidence_mut().closed = Some(counts),
+            State::SynSent
+            | State::SynReceived
+            | State::FinWait1
+            | State::FinWait2
+            | State::TimeWait
+            | State::CloseWait
+            | State::LastAck
+            | State::Listen
+            | State::Closing
+            | State::NewSynReceived
+            | State::BoundInactive
+            | State::Unknown(_) => {}
+        }
+    }
+
+    /// Takes in what happened beside the state changes.
+    pub(super) fn note(&mut self, event: &EvidenceEvent) {
+        if let Some(state) = self.state() {
+            self.evidence_mut().note(event, state);
+        }
+    }
+
+    /// Takes in what happened before the first transition that was seen, which is still to be
+    /// [`Self::advance`]d.
+    pub(super) fn note_before(&mut self, event: &EvidenceEvent, state: State) {
+        self.evidence_mut().note(event, state);
+    }
+
+    /// What was gathered beside what the open connection keeps in its place.
+    pub(super) fn evidence_mut(&mut self) -> &mut Gathered {
+        self.evidence.get_or_insert_default()
+    }
+
+    /// Not all that is to come of it will be seen.
+    pub(super) fn cut_short(&mut self) {
+        self.incomplete = true;
+    }
+
+    fn has_lost(&self, lost: Losses) -> bool {
+        lost != self.lost_before
     }
 
     /// Takes an owner found, if none better is known.
@@ -250,8 +336,8 @@ impl Entry {
         self.steps.last().map(|step| step.state)
     }
 
-    /// Fills in `conn` with all that is known.
-    pub(super) fn describe(&self, conn: &mut Connection, sk: u64, as_of_ns: u64) {
+    /// Fills in `conn` with all that is known. `lost` is the number of events lost in all.
+    pub(super) fn describe(&self, conn: &mut Connection, sk: u64, as_of_ns: u64, lost: Losses) {
         conn.id = self.id;
         conn.sk = sk;
         conn.netns = self.netns;
@@ -266,6 +352,12 @@ impl Entry {
         conn.from_birth = self.from_birth;
         conn.has_gap = self.has_gap;
         conn.as_of_ns = as_of_ns;
+        conn.evidence = Gathered {
+            opened: self.opened,
+            synacks_counted: self.synacks_counted,
+            incomplete: self.incomplete || self.has_lost(lost),
+            ..self.evidence.as_deref().copied().unwrap_or_default()
+        };
     }
 }
 

@@ -2,17 +2,33 @@
 //!
 //! Only what cannot mislead is kept. A listener whose namespace or port is not known is left out, and
 //! after a loss of events all are forgotten, because one of them may be gone or have got a rival.
+//!
+//! The latest that were closed are kept for a while: the kernel resets what waits in their queues.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use super::entry::Entry;
 use crate::event::{Family, Protocol, Task};
 
+/// Closed listeners kept.
+const MAX_CLOSED: usize = 64;
+/// More than the kernel takes to reset a full queue.
+const CLOSING_NS: u64 = 1_000_000_000;
+
 #[derive(Default)]
 pub(super) struct Listeners {
     by_port: HashMap<(u32, u16), Vec<Listening>>,
+    /// In the order of closing.
+    closed: VecDeque<ClosedListener>,
+}
+
+struct ClosedListener {
+    key: (u32, u16),
+    family: Family,
+    addr: IpAddr,
+    closed_ns: u64,
 }
 
 struct Listening {
@@ -48,6 +64,34 @@ impl Listeners {
         }
     }
 
+    /// A listener was closed, one that was there before the trace as well.
+    pub(super) fn closed(&mut self, listener: &Entry, closed_ns: u64) {
+        let Some(key) = key(listener) else { return };
+        if self.closed.len() >= MAX_CLOSED {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(ClosedListener {
+            key,
+            family: listener.family,
+            addr: listener.local.wire_addr(),
+            closed_ns,
+        });
+    }
+
+    /// Whether a listener that `child` can have come from was closed shortly before `now_ns`.
+    pub(super) fn closed_before(&self, child: &Entry, now_ns: u64) -> bool {
+        let Some(key) = key(child) else { return false };
+        let addr = child.local.wire_addr();
+        self.closed.iter().any(|listener| {
+            listener.key == key
+                && listener.family == child.family
+                && (listener.addr == addr || listener.addr.is_unspecified())
+                && now_ns
+                    .checked_sub(listener.closed_ns)
+                    .is_some_and(|ns| ns <= CLOSING_NS)
+        })
+    }
+
     /// What is known may no longer be true.
     pub(super) fn forget_all(&mut self) {
         self.by_port.clear();
@@ -56,12 +100,10 @@ impl Listeners {
     /// The process of the listener that `child` came out of, where there is but one it can be.
     ///
     /// A child is a clone of its listener, so it has the same family of socket and the same protocol;
-    /// a listener bound to the very address comes before a wildcard.
+    /// a listener bound to the very address comes before a wildcard. Before Linux 6.15 the address of a
+    /// newborn child is still that of its listener, which may be the wildcard.
     pub(super) fn owner_of(&self, child: &Entry) -> Option<Task> {
         let addr = child.local.wire_addr();
-        if addr.is_unspecified() {
-            return None;
-        }
         let mut specific = Candidates::None;
         let mut wildcard = Candidates::None;
         for listener in self.by_port.get(&key(child)?)? {

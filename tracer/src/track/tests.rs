@@ -1,8 +1,10 @@
 //! Stories told to a tracker in a small language, and what it makes of them.
 //!
 //! `A CL>SS task=7 p0` is an event of socket A, from `CLOSED` to `SYN_SENT`, by process 7, whose local
-//! port is not chosen yet. Each event comes 10 ns after the one before.
+//! port is not chosen yet. `A rtx`, `A rst-in`, `A rst-out=14`, `A error=110/113` and `A synack` are
+//! evidence, `+20ms` lets time pass. Each event comes 10 ns after the one before.
 
+mod evidence;
 mod held;
 mod identity;
 mod limits;
@@ -15,7 +17,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::*;
-use crate::event::{AcceptEvent, Event, Task};
+use crate::event::{AcceptEvent, Counts, Event, Evidence, EvidenceEvent, Task};
 use crate::filter::{Filter, parse_prefix};
 use crate::state::legality;
 
@@ -136,16 +138,26 @@ struct Socket {
     protocol: Protocol,
 }
 
-struct Story {
-    tracker: Tracker,
+pub(crate) struct Story {
+    pub(crate) tracker: Tracker,
     log: Log,
     sockets: HashMap<u64, Socket>,
     now_ns: u64,
+    /// Does not wait for late evidence.
+    hasty: bool,
 }
 
 impl Story {
     fn new() -> Self {
         Self::with(Filter::default(), 100)
+    }
+
+    /// One in which the ends are told when their time has come.
+    pub(crate) fn patient() -> Self {
+        Self {
+            hasty: false,
+            ..Self::new()
+        }
     }
 
     fn with(filter: Filter, max_connections: usize) -> Self {
@@ -157,20 +169,29 @@ impl Story {
             log: Log::default(),
             sockets: HashMap::new(),
             now_ns: 1000,
+            hasty: true,
         }
     }
 
     /// Tells the events, and returns the lines that the sink was told for them.
-    fn tell(&mut self, events: &[&str]) -> Vec<String> {
+    pub(crate) fn tell(&mut self, events: &[&str]) -> Vec<String> {
         let before = self.log.lines.len();
         for event in events {
             self.now_ns += 10;
+            if let Some(ms) = event.strip_prefix('+') {
+                self.now_ns += ms.strip_suffix("ms").unwrap().parse::<u64>().unwrap() * 1_000_000;
+                self.tracker.handle_timeout(self.now_ns, &mut self.log);
+                continue;
+            }
             self.event(event);
+            if self.hasty {
+                self.tracker.handle_timeout(u64::MAX, &mut self.log);
+            }
         }
         self.log.lines[before..].to_vec()
     }
 
-    fn finish(&mut self) -> Vec<String> {
+    pub(crate) fn finish(&mut self) -> Vec<String> {
         let before = self.log.lines.len();
         self.tracker.finish(self.now_ns + 10, &mut self.log);
         self.log.lines[before..].to_vec()
@@ -187,6 +208,15 @@ impl Story {
                 task: task(by),
             };
             self.tracker.handle(&Event::Accept(event), &mut self.log);
+            return;
+        }
+        if !what.contains('>') {
+            let event = EvidenceEvent {
+                mono_ns: self.now_ns,
+                sk,
+                what: evidence(what, words),
+            };
+            self.tracker.handle(&Event::Evidence(event), &mut self.log);
             return;
         }
         let (from, to) = what.split_once('>').unwrap();
@@ -225,6 +255,7 @@ impl Story {
                 ("task", by) => event.task = Some(task(by)),
                 ("twin", _) => event.from_twin = true,
                 ("at", ns) => event.mono_ns = ns.parse().unwrap(),
+                ("counts", list) => event.counts = Some(counts(list)),
                 // This event alone lacks the local port, the local address, the remote side.
                 ("p0", _) => without.0 = true,
                 ("l0", _) => without.1 = true,
@@ -257,6 +288,26 @@ impl Story {
         self.tracker.handle(&Event::State(event), &mut self.log);
     }
 
+    /// The last life of a socket, and how it ended.
+    pub(crate) fn conn_of(&self, socket: &str) -> (Connection, Ending) {
+        let sk = sk(socket);
+        let lives = self.log.ended.values().filter(|(conn, _)| conn.sk == sk);
+        lives.max_by_key(|(conn, _)| conn.id).unwrap().clone()
+    }
+
+    /// The first connection, which has ended.
+    pub(crate) fn first_ended(&self) -> (Connection, Ending) {
+        self.log.ended[&ConnId(1)].clone()
+    }
+
+    /// Any connection.
+    pub(crate) fn any_conn() -> Connection {
+        let mut story = Self::patient();
+        story.tell(&["A CL>SS"]);
+        story.finish();
+        story.conn_of("A").0
+    }
+
     /// As last told.
     fn conn(&self, id: u64) -> &Connection {
         self.log
@@ -274,6 +325,60 @@ impl Story {
         let steps = &self.conn(id).steps;
         steps.iter().map(|s| (name(s.state), s.since_ns)).collect()
     }
+}
+
+/// `rst-out=14`, `error=110/113`, `synack ns=1 l=.. r=..`.
+fn evidence<'a>(what: &str, words: impl Iterator<Item = &'a str>) -> Evidence {
+    match what.split_once('=').unwrap_or((what, "")) {
+        ("rtx", _) => Evidence::Retransmit,
+        ("rst-in", _) => Evidence::ResetReceived,
+        ("rst-out", reason) => Evidence::ResetSent {
+            reason: reason.parse().ok(),
+        },
+        ("error", errors) => {
+            let (error, soft_error) = errors.split_once('/').unwrap_or((errors, "0"));
+            Evidence::SocketError {
+                error: error.parse().unwrap(),
+                soft_error: soft_error.parse().unwrap(),
+            }
+        }
+        ("synack", _) => {
+            let mut ends = words.map(|word| endpoint(word.split_once('=').unwrap().1));
+            Evidence::SynAckRetransmit {
+                netns: Some(1),
+                local: ends.next().unwrap(),
+                remote: ends.next().unwrap(),
+            }
+        }
+        _ => panic!("{what}"),
+    }
+}
+
+/// `err:110,re:3`; what is not named is 0, or not measured.
+fn counts(list: &str) -> Counts {
+    let mut counts = Counts {
+        bytes_sent: 0,
+        bytes_acked: 0,
+        bytes_received: 0,
+        rtt_us: None,
+        retransmits: 0,
+        error: 0,
+        soft_error: 0,
+    };
+    for (name, value) in list.split(',').filter_map(|item| item.split_once(':')) {
+        let value: u32 = value.parse().unwrap();
+        match name {
+            "sent" => counts.bytes_sent = value.into(),
+            "acked" => counts.bytes_acked = value.into(),
+            "received" => counts.bytes_received = value.into(),
+            "rtt" => counts.rtt_us = Some(value),
+            "re" => counts.retransmits = value,
+            "err" => counts.error = value,
+            "soft" => counts.soft_error = value,
+            _ => panic!("{list}"),
+        }
+    }
+    counts
 }
 
 fn steps(expected: &[(&str, Option<u64>)]) -> Vec<(String, Option<u64>)> {

@@ -3,23 +3,29 @@
 use hashlink::LinkedHashMap;
 use hashlink::linked_hash_map::{Entry as Slot, RawEntryMut};
 
-use super::entry::{Entry, Move, is_birth};
+use super::entry::{Entry, Losses, Move, is_birth};
+use super::half_open::HalfOpen;
+use super::linger::{Closed, Lingering};
 use super::listeners::Listeners;
 use super::recent::RecentlyClosed;
-use super::{ConnId, Connection, Ending, Owner, OwnerSource, Role, Sink, Transition};
-use crate::event::{AcceptEvent, Endpoint, Event, Family, Protocol, StateEvent};
+use super::stray::Stray;
+use super::{ConnId, Connection, Ending, Gathered, Owner, OwnerSource, Role, Sink, Transition};
+use crate::event::{
+    AcceptEvent, Endpoint, Event, Evidence, EvidenceEvent, Family, Protocol, StateEvent,
+};
 use crate::filter::{Filter, Verdict};
 use crate::state::{State, legality};
 
 /// Listeners passed over at most to find a connection to forget.
-const LISTENERS_SPARED: usize = 256;
+const SPARED: usize = 256;
 
 /// How to track.
 #[derive(Clone, Debug)]
 pub struct TrackerConfig {
-    /// Sockets tracked at once, at least 1. The one that was silent for longest is forgotten first,
-    /// listeners after all others. Each takes some 256 bytes, and up to 2 kB while a filter waits to
-    /// learn more of it.
+    /// Sockets tracked at once, at least 1. Those that are closed and wait for late evidence give way
+    /// first; then the one that was silent for longest is forgotten, listeners after all others. Each
+    /// takes some 256 bytes, as much again once something happened to it beside its state changes, and
+    /// up to 2 kB while a filter waits to learn more of it.
     pub max_connections: usize,
     /// Which connections the sink is told of.
     pub filter: Filter,
@@ -48,6 +54,12 @@ pub struct Stats {
     pub held_dropped: u64,
     /// Connections over which the filter was still undecided at their end; left out.
     pub undecided: u64,
+    /// Pieces of evidence beside the state changes.
+    pub evidence: u64,
+    /// Pieces of these about a socket that was not tracked.
+    pub evidence_unmatched: u64,
+    /// Half-open connections whose SYN-ACK was sent again, and that were not seen to complete.
+    pub half_open_lost: u64,
 }
 
 /// Turns events into connections and transitions.
@@ -57,6 +69,9 @@ pub struct Tracker {
     sockets: LinkedHashMap<u64, Entry>,
     next_id: u64,
     closed: RecentlyClosed,
+    /// Closed, but not told yet that they ended.
+    lingering: Lingering,
+    stray: Stray,
     teller: Teller,
 }
 
@@ -64,7 +79,8 @@ pub struct Tracker {
 struct Teller {
     filter: Filter,
     listeners: Listeners,
-    lost: u64,
+    half_open: HalfOpen,
+    lost: Losses,
     stats: Stats,
     /// Filled in anew for each call of the sink.
     conn: Connection,
@@ -78,10 +94,13 @@ impl Tracker {
             sockets: LinkedHashMap::new(),
             next_id: 1,
             closed: RecentlyClosed::new(),
+            lingering: Lingering::default(),
+            stray: Stray::default(),
             teller: Teller {
                 filter: config.filter,
                 listeners: Listeners::default(),
-                lost: 0,
+                half_open: HalfOpen::default(),
+                lost: Losses::default(),
                 stats: Stats::default(),
                 conn: blank(),
             },
@@ -94,24 +113,44 @@ impl Tracker {
         match event {
             Event::State(event) => self.handle_state(event, sink),
             Event::Accept(event) => self.handle_accept(event, sink),
-            // Not yet part of a connection.
-            Event::Evidence(_) => {}
+            Event::Evidence(event) => self.handle_evidence(event),
         }
     }
 
-    /// Takes in that `lost` events were lost since the last call, none of which is known.
+    /// Takes in how many transitions, and how many accepts and pieces of evidence, were lost since the last
+    /// call.
     ///
     /// To be told before any event that happened after the loss: read the kernel's counters after the
     /// records, and handle the records after this.
-    pub fn handle_loss(&mut self, lost: u64) {
-        if lost > 0 {
-            self.teller.lost = self.teller.lost.saturating_add(lost);
+    pub fn handle_loss(&mut self, transitions: u64, evidence: u64) {
+        let lost = &mut self.teller.lost;
+        lost.transitions = lost.transitions.saturating_add(transitions);
+        lost.evidence = lost.evidence.saturating_add(evidence);
+        if transitions > 0 {
             self.teller.listeners.forget_all();
+        }
+        if transitions > 0 || evidence > 0 {
+            self.teller.half_open.forget_all();
         }
     }
 
-    /// Ends all that is open, in the order of identity. `now_ns` is when the trace stopped.
+    /// Tells the ends of connections that were closed long enough ago for all evidence to be here.
+    ///
+    /// All events before `now_ns` must have been handled, and all losses told: an end that is told here
+    /// comes with its verdict.
+    pub fn handle_timeout(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
+        while let Some(closed) = self.lingering.pop_over(now_ns) {
+            self.teller.end_closed(&closed, sink);
+        }
+        self.teller.stats.half_open_lost += self.teller.half_open.expire(now_ns);
+    }
+
+    /// Ends all that is left: what is closed in the order of closing, then what is open in the order of
+    /// identity. `now_ns` is when the trace stopped.
     pub fn finish(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
+        while let Some(closed) = self.lingering.pop() {
+            self.teller.end_closed(&closed, sink);
+        }
         let mut open: Vec<(u64, Entry)> = self.sockets.drain().collect();
         open.sort_unstable_by_key(|(_, entry)| entry.id);
         for (sk, entry) in open {
@@ -136,14 +175,18 @@ impl Tracker {
             self.teller.stats.recovered += 1;
         }
         self.teller.stats.events += 1;
+        self.teller.half_open.watching(event.mono_ns);
 
+        if let Some(closed) = self.lingering.remove(event.sk) {
+            self.teller.end_closed(&closed, sink);
+        }
         if let Slot::Occupied(mut slot) = self.sockets.entry(event.sk) {
             if slot.get().continues_with(event) {
                 slot.to_back();
                 self.teller.advance(slot.get_mut(), event, sink);
                 if event.to == State::Closed {
                     let entry = slot.remove();
-                    self.close(&entry, event, sink);
+                    self.close(entry, event, sink);
                 }
                 return;
             }
@@ -159,29 +202,71 @@ impl Tracker {
         let mut entry = Entry::new(ConnId(self.next_id), event);
         self.next_id += 1;
         self.teller.stats.connections += 1;
-        if event.to != State::Closed && self.sockets.len() >= self.max_connections {
-            self.age_out(event.mono_ns, sink);
+        self.make_room(event, sink);
+        if !is_birth(event) {
+            for evidence in self.stray.of(event.sk, event.mono_ns) {
+                entry.note_before(evidence, event.from);
+            }
         }
         self.teller.advance(&mut entry, event, sink);
         if event.to == State::Closed {
-            self.close(&entry, event, sink);
+            self.close(entry, event, sink);
         } else {
             self.sockets.insert(event.sk, entry);
         }
     }
 
-    fn close(&mut self, entry: &Entry, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
+    /// Keeps what was closed until its evidence is complete.
+    fn close(&mut self, mut entry: Entry, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
         self.closed.remember(event);
-        self.teller
-            .end(event.sk, entry, Ending::Closed, event.mono_ns, sink);
+        self.teller.closed(&mut entry, event);
+        let mut closed = Closed {
+            sk: event.sk,
+            entry,
+            at_ns: event.mono_ns,
+        };
+        if self.tracked() < self.max_connections {
+            self.lingering.add(closed);
+        } else {
+            closed.entry.cut_short();
+            self.teller.end_closed(&closed, sink);
+        }
     }
 
-    /// Makes room for one. Listeners are silent by nature, and owners are derived from them: each gets
-    /// another turn while there is anything else.
+    /// Sockets that take memory.
+    fn tracked(&self) -> usize {
+        self.sockets.len() + self.lingering.len()
+    }
+
+    /// Makes room for the life that starts with `event`, of what is closed before what is open.
+    fn make_room(&mut self, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
+        if self.tracked() < self.max_connections {
+            return;
+        }
+        if let Some(mut closed) = self.lingering.pop() {
+            if !closed.is_over(event.mono_ns) {
+                closed.entry.cut_short();
+            }
+            self.teller.end_closed(&closed, sink);
+        } else if event.to != State::Closed {
+            self.age_out(event.mono_ns, sink);
+        }
+    }
+
+    /// Makes room for one. Listeners are silent by nature, and owners are derived from them; and where a
+    /// filter is set, most of what is tracked are strangers' first transitions, whose others the kernel
+    /// left out. So listeners and connections that are told of get another turn while there is anything
+    /// else.
     fn age_out(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
-        for _ in 0..self.sockets.len().min(LISTENERS_SPARED) {
+        let filtered = self.teller.filter != Filter::default();
+        for _ in 0..self.sockets.len().min(SPARED) {
             match self.sockets.front_entry() {
-                Some(mut oldest) if oldest.get().role == Role::Listener => oldest.to_back(),
+                Some(mut oldest)
+                    if oldest.get().role == Role::Listener
+                        || filtered && oldest.get().verdict == Verdict::Yes =>
+                {
+                    oldest.to_back();
+                }
                 _ => break,
             }
         }
@@ -216,8 +301,40 @@ impl Tracker {
                 self.teller.accept(slot.get_mut(), event, sink);
                 return;
             }
+        } else if let Some(closed) = self.lingering.get_mut(event.sk)
+            && matches!(closed.entry.role, Role::Server | Role::Unknown)
+            && closed.entry.owner.source != OwnerSource::Accept
+        {
+            // Reset in the queue, and handed out all the same.
+            self.teller.accept(&mut closed.entry, event, sink);
+            return;
         }
         self.teller.stats.accepts_unmatched += 1;
+    }
+
+    fn handle_evidence(&mut self, event: &EvidenceEvent) {
+        let stats = &mut self.teller.stats;
+        stats.evidence += 1;
+        let half_open = &mut self.teller.half_open;
+        half_open.watching(event.mono_ns);
+        if let Evidence::SynAckRetransmit {
+            netns,
+            local,
+            remote,
+        } = &event.what
+        {
+            let lost = half_open.retransmitted(*netns, local, remote, event.mono_ns);
+            stats.half_open_lost += lost;
+        } else if let Some(entry) = self.sockets.get_mut(&event.sk) {
+            entry.note(event);
+        } else if let Some(closed) = self.lingering.get_mut(event.sk) {
+            closed.entry.note(event);
+        } else {
+            stats.evidence_unmatched += 1;
+            if event.what != Evidence::Retransmit {
+                self.stray.remember(event);
+            }
+        }
     }
 }
 
@@ -225,12 +342,13 @@ impl Teller {
     /// Takes a transition into its life and tells or holds it.
     fn advance(&mut self, entry: &mut Entry, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
         let transition = entry.advance(event, self.lost);
+        self.take_half_open(entry, event);
         self.find_owner(entry, &transition);
         entry.decide(&self.filter);
         match entry.verdict {
             Verdict::Yes => {
                 self.deliver_held(entry, sink);
-                entry.describe(&mut self.conn, event.sk, event.mono_ns);
+                entry.describe(&mut self.conn, event.sk, event.mono_ns, self.lost);
                 self.tell(&transition, sink);
             }
             Verdict::Undecided => {
@@ -283,6 +401,7 @@ impl Teller {
                 &mut self.conn,
                 transition.event.sk,
                 transition.event.mono_ns,
+                self.lost,
             );
             transition.cut_back(&mut self.conn);
             self.tell(transition, sink);
@@ -302,6 +421,40 @@ impl Teller {
         );
     }
 
+    /// A child that got its socket takes over what was counted while it had none. Older kernels give it
+    /// its addresses with the second transition only.
+    fn take_half_open(&mut self, entry: &mut Entry, event: &StateEvent) {
+        let completes = matches!(event.to, State::SynReceived | State::Established);
+        if entry.role != Role::Server || !completes || entry.remote.port == 0 {
+            return;
+        }
+        entry.synacks_counted = self.half_open.covers(event.mono_ns);
+        let taken = self
+            .half_open
+            .take(entry.netns, &entry.local, &entry.remote, event.mono_ns);
+        if let Some(retransmits) = taken {
+            let count = &mut entry.evidence_mut().synack_retransmits;
+            *count = count.saturating_add(retransmits);
+        }
+    }
+
+    /// The socket was closed; the end is told later.
+    fn closed(&mut self, entry: &mut Entry, event: &StateEvent) {
+        if entry.role == Role::Listener {
+            self.listeners.remove(event.sk, entry);
+            self.listeners.closed(entry, event.mono_ns);
+        } else if entry.role == Role::Server
+            && entry.owner.source != OwnerSource::Accept
+            && self.listeners.closed_before(entry, event.mono_ns)
+        {
+            entry.evidence_mut().listener_closed = true;
+        }
+    }
+
+    fn end_closed(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
+        self.end(closed.sk, &closed.entry, Ending::Closed, closed.at_ns, sink);
+    }
+
     fn end(
         &mut self,
         sk: u64,
@@ -310,12 +463,12 @@ impl Teller {
         now_ns: u64,
         sink: &mut (impl Sink + ?Sized),
     ) {
-        if entry.role == Role::Listener {
+        if entry.role == Role::Listener && ending != Ending::Closed {
             self.listeners.remove(sk, entry);
         }
         match entry.verdict {
             Verdict::Yes => {
-                entry.describe(&mut self.conn, sk, now_ns);
+                entry.describe(&mut self.conn, sk, now_ns, self.lost);
                 sink.ended(&self.conn, ending);
             }
             Verdict::Undecided => self.stats.undecided += 1,
@@ -348,5 +501,6 @@ fn blank() -> Connection {
         from_birth: false,
         has_gap: false,
         as_of_ns: 0,
+        evidence: Gathered::default(),
     }
 }

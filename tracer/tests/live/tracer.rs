@@ -194,7 +194,7 @@ impl Tracer {
                     arrivals_ns.push(arrival_ns);
                 }
                 Some("end") => end = value,
-                Some("clock" | "lost") => {}
+                Some("connection" | "clock" | "lost") => {}
                 _ => bail!("a line of unknown type: {line}"),
             }
         }

@@ -4,11 +4,14 @@ use bytes::BytesMut;
 use jiff::tz::{Offset, TimeZone};
 use tracer::event::{Comm, Endpoint, Family, Protocol, StateEvent};
 use tracer::render::{Format, Render, RenderOptions, Renderer};
-use tracer::session::{ClockMap, HookReport, HookStatus, Lost, Session, Totals};
+use tracer::session::{ClockMap, HookReport, HookStatus, Lost, Session, Totals, Verdicts};
 use tracer::state::{Names, State};
 use tracer::track::{
-    ConnId, Connection, Ending, Legality, Owner, OwnerSource, Role, Step, Transition,
+    ConnId, Connection, Ending, Gathered, Legality, Owner, OwnerSource, Role, Step, Transition,
 };
+
+pub(crate) mod outcomes;
+use outcomes::Outcome;
 
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
@@ -89,6 +92,7 @@ pub(crate) fn client() -> Connection {
         from_birth: true,
         has_gap: false,
         as_of_ns: CLOCK.mono_ns,
+        evidence: Gathered::default(),
     }
 }
 
@@ -185,6 +189,25 @@ pub(crate) fn server_life() -> Vec<(Connection, Transition)> {
         if to == State::CloseWait {
             conn.owner.source = OwnerSource::Accept;
         }
+        life.push((conn.clone(), transition));
+    }
+    life
+}
+
+/// A client that nobody listens for.
+fn refused_life() -> Vec<(Connection, Transition)> {
+    let mut conn = Connection {
+        id: ConnId(3),
+        remote: endpoint("10.0.0.1", 8080),
+        ..client()
+    };
+    let mut life = Vec::new();
+    for (at_ns, to) in [
+        (3 * SECOND + 500 * MS, State::SynSent),
+        (3 * SECOND + 500 * MS + 210_000, State::Closed),
+    ] {
+        let transition = step(&mut conn, at_ns, to);
+        conn.local.port = 43_212;
         life.push((conn.clone(), transition));
     }
     life
@@ -343,17 +366,25 @@ pub(crate) const LOST: Lost = Lost {
     reentry: 2,
     unreadable: 0,
     undecodable: 0,
+    evidence: 0,
 };
 
-pub(crate) const TOTALS: Totals = Totals {
-    events: 10,
-    shown: 10,
-    connections: 2,
-    aged_out: 0,
-    recovered: 0,
-    lost: LOST,
-    duration_ns: 4 * SECOND,
-};
+fn totals() -> Totals {
+    Totals {
+        events: 12,
+        shown: 12,
+        connections: 3,
+        aged_out: 0,
+        recovered: 0,
+        verdicts: Verdicts {
+            closed: 2,
+            refused: 1,
+            ..Verdicts::default()
+        },
+        lost: LOST,
+        duration_ns: 4 * SECOND,
+    }
+}
 
 pub(crate) fn options(color: bool) -> RenderOptions {
     RenderOptions {
@@ -377,27 +408,43 @@ pub(crate) fn transitions(
     String::from_utf8(out.to_vec()).unwrap()
 }
 
+/// What a renderer writes of the ends of connections alone.
+pub(crate) fn ended(format: Format, color: bool, list: &[Outcome]) -> String {
+    let mut renderer = Renderer::new(format, options(color));
+    let mut out = BytesMut::new();
+    for (conn, diagnosis, ending) in list {
+        let now_ns = CLOCK.mono_ns + 10 * SECOND;
+        renderer.ended(&mut out, &CLOCK, conn, diagnosis, *ending, now_ns);
+    }
+    String::from_utf8(out.to_vec()).unwrap()
+}
+
 /// What a renderer writes of a run with everything that can happen in one.
 pub(crate) fn whole_run(format: Format, color: bool) -> String {
     let mut renderer = Renderer::new(format, options(color));
     let mut out = BytesMut::new();
     renderer.start(&mut out, &session());
-    let (client, server) = (client_life(), server_life());
-    for (conn, transition) in client.iter().chain(&server) {
-        renderer.transition(&mut out, &CLOCK, conn, transition);
-    }
-    let now_ns = CLOCK.mono_ns + 4 * SECOND;
-    for life in [&client, &server] {
-        if let Some((conn, _)) = life.last() {
-            renderer.ended(&mut out, &CLOCK, conn, Ending::Closed, now_ns);
+    for (diagnose, life) in [
+        (outcomes::client_closed as fn(&_) -> _, client_life()),
+        (outcomes::server_closed, server_life()),
+        (outcomes::refused, refused_life()),
+    ] {
+        for (conn, transition) in &life {
+            renderer.transition(&mut out, &CLOCK, conn, transition);
+        }
+        if let Some((conn, last)) = life.last() {
+            let ended_ns = last.event.mono_ns;
+            let diagnosis = diagnose(conn);
+            renderer.ended(&mut out, &CLOCK, conn, &diagnosis, Ending::Closed, ended_ns);
         }
     }
+    let now_ns = CLOCK.mono_ns + 4 * SECOND;
     let stepped = ClockMap {
         mono_ns: now_ns,
         wall_ns: CLOCK.wall_ns(now_ns) + 1_500_000_000,
     };
     renderer.clock_changed(&mut out, &stepped);
     renderer.lost(&mut out, &stepped, now_ns, &LOST);
-    renderer.end(&mut out, &stepped, now_ns, &TOTALS);
+    renderer.end(&mut out, &stepped, now_ns, &totals());
     String::from_utf8(out.to_vec()).unwrap()
 }

@@ -51,8 +51,12 @@ const SERVER: [State; 6] = [
     State::Closed,
 ];
 
-/// Connects, closes, and waits for the events. The error says what did not work.
-pub(super) fn run(kernel: &mut Kernel, loopback: io::Result<Loopback>) -> Result<String, String> {
+/// Connects, closes, and waits for the events; true if everything was recognised. The error says what did
+/// not work.
+pub(super) fn run(
+    kernel: &mut Kernel,
+    loopback: io::Result<Loopback>,
+) -> Result<(bool, String), String> {
     let loopback = loopback.map_err(|error| format!("cannot listen on loopback: {error}"))?;
     let started = Instant::now();
     connect_and_close(&loopback)
@@ -89,10 +93,11 @@ pub(super) fn run(kernel: &mut Kernel, loopback: io::Result<Loopback>) -> Result
     } else {
         "the accepting process was not recognised"
     };
-    Ok(format!(
+    let detail = format!(
         "all {} transitions of a loopback connection arrived; {accepted}",
         CLIENT.len() + SERVER.len() - 2
-    ))
+    );
+    Ok((seen.accepted, detail))
 }
 
 fn connect_and_close(loopback: &Loopback) -> io::Result<()> {

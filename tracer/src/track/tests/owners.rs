@@ -141,14 +141,15 @@ fn a_child_belongs_to_the_one_listener_it_can_have_come_from() {
 }
 
 #[test]
-fn a_child_without_addresses_finds_its_listener_with_the_next_transition() {
+fn a_child_with_the_wildcard_address_is_that_of_the_wildcard_listener() {
     let listen = "L CL>LI task=5 v6 l=::/80 r=::/0";
+    let rival = "M CL>LI task=6 v6 l=2001:db8::1/80 r=::/0";
     let child = "A LI>SR v6 l=2001:db8::1/80 r=2001:db8::9/1234 l0 r0";
-    assert_eq!(owner_after(&[listen, child]), "?");
-    assert_eq!(owner_after(&[listen, child, "A SR>ES"]), "Listener:5");
+    assert_eq!(owner_after(&[listen, child]), "Listener:5");
+    assert_eq!(owner_after(&[rival, listen, child]), "Listener:5");
+    assert_eq!(owner_after(&[rival, child]), "?");
     // Later, another may listen there.
     assert_eq!(owner_after(&[child, "A SR>ES", listen, "A ES>CW"]), "?");
-    assert_eq!(owner_after(&[listen, child, "A ES>CW"]), "?");
 }
 
 #[test]

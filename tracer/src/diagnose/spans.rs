@@ -1,0 +1,118 @@
+//! The documented timeline, of what the kernel reported and what follows from it.
+//!
+//! On Linux a socket leaves the tracepoint's sight before its connection is over, and enters it after it
+//! began: `TIME_WAIT` and the end of an orphan's `FIN_WAIT_2` are spent in a mini-socket
+//! (`tcp_time_wait`), and `SYN_RECEIVED` in a request socket.
+
+use super::evidence::Facts;
+use super::{SpanEvidence, StateSpan};
+use crate::state::State;
+use crate::track::{Ending, Role};
+
+/// `TCP_TIMEWAIT_LEN`, a constant of the kernel.
+const TIME_WAIT_NS: u64 = 60_000_000_000;
+
+pub(super) fn timeline(f: &Facts<'_>) -> Vec<StateSpan> {
+    let mut spans = observed(f);
+    if !f.is_tcp() || f.conn.role == Role::Listener {
+        return spans;
+    }
+    if f.conn.role == Role::Server {
+        half_open(f, &mut spans);
+    }
+    if f.is_closed() {
+        out_of_sight(f, &mut spans);
+    }
+    spans
+}
+
+/// One span for each run of a state.
+fn observed(f: &Facts<'_>) -> Vec<StateSpan> {
+    let mut spans: Vec<StateSpan> = Vec::with_capacity(f.conn.steps.len() + 1);
+    for step in &f.conn.steps {
+        if let Some(last) = spans.last_mut() {
+            if last.state == step.state {
+                continue;
+            }
+            last.duration_ns = between(last.since_ns, step.since_ns);
+        }
+        spans.push(StateSpan {
+            state: step.state,
+            since_ns: step.since_ns,
+            duration_ns: None,
+            evidence: SpanEvidence::Observed,
+            expected_ns: None,
+        });
+    }
+    if matches!(f.ending, Ending::StillOpen | Ending::AgedOut)
+        && let Some(last) = spans.last_mut()
+    {
+        last.duration_ns = between(last.since_ns, Some(f.conn.as_of_ns));
+    }
+    spans
+}
+
+/// The socket of a server comes with the end of the handshake. The handshake took a round trip if the
+/// SYN-ACK was sent once, else it is not known since when it was half-open.
+fn half_open(f: &Facts<'_>, spans: &mut [StateSpan]) {
+    let opened = f.evidence().opened;
+    let established_ns = spans
+        .iter()
+        .find(|span| span.state == State::Established)
+        .and_then(|span| span.since_ns);
+    let Some(first) = spans
+        .first_mut()
+        .filter(|span| span.state == State::SynReceived)
+    else {
+        return;
+    };
+    let lasted_ns = opened
+        .filter(|opened| opened.retransmits == 0)
+        .and_then(|opened| opened.rtt_us)
+        .map(|rtt_us| u64::from(rtt_us) * 1000);
+    // What the kernel reported is the last few microseconds.
+    first.since_ns = established_ns
+        .zip(lasted_ns)
+        .and_then(|(end_ns, lasted_ns)| end_ns.checked_sub(lasted_ns));
+    first.duration_ns = lasted_ns.filter(|_| first.since_ns.is_some());
+    if first.duration_ns.is_some() {
+        first.evidence = SpanEvidence::Inferred;
+    }
+}
+
+/// What a mini-socket goes on with when the socket is closed.
+fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
+    if !matches!(f.left, Some(State::FinWait2 | State::Closing)) {
+        return;
+    }
+    let Some(closed) = spans.pop() else { return };
+    let undisturbed = f.is_undisturbed();
+    if undisturbed == Some(false) {
+        spans.push(closed);
+        return;
+    }
+    let fin_received = f.fin_received();
+    if fin_received != Some(true)
+        && let Some(last) = spans.last_mut()
+    {
+        last.duration_ns = None;
+    }
+    if undisturbed == Some(true) {
+        spans.push(StateSpan {
+            state: State::TimeWait,
+            since_ns: closed.since_ns.filter(|_| fin_received == Some(true)),
+            duration_ns: None,
+            evidence: SpanEvidence::Inferred,
+            expected_ns: Some(TIME_WAIT_NS),
+        });
+    }
+    spans.push(StateSpan {
+        since_ns: None,
+        evidence: SpanEvidence::Inferred,
+        ..closed
+    });
+}
+
+fn between(start_ns: Option<u64>, end_ns: Option<u64>) -> Option<u64> {
+    end_ns?.checked_sub(start_ns?)
+}

@@ -1,0 +1,666 @@
+//! Each story in the kernel's order of events, and what is made of it.
+
+mod random;
+mod unknown;
+
+use super::*;
+use crate::track::tests::Story;
+
+const NAMES: [(u32, &str); 9] = [
+    (0, "NOT_SPECIFIED"),
+    (8, "TCP_ABORT_ON_DATA"),
+    (11, "TCP_ABORT_ON_CLOSE"),
+    (12, "TCP_ABORT_ON_LINGER"),
+    (13, "TCP_ABORT_ON_MEMORY"),
+    (14, "TCP_STATE"),
+    (15, "TCP_KEEPALIVE_TIMEOUT"),
+    (16, "TCP_DISCONNECT_WITH_DATA"),
+    (24, "ERROR"),
+];
+
+/// All hooks, as on Linux 6.18.
+fn all() -> Sources {
+    Sources {
+        retransmit: true,
+        synack_retransmit: true,
+        reset_received: true,
+        reset_sent: true,
+        socket_error: true,
+        counts: true,
+        accept: true,
+        reset_reasons: NAMES.map(|(n, name)| (n, name.to_owned())).to_vec(),
+    }
+}
+
+/// A kernel that gives no reasons for resets.
+fn without_reasons() -> Sources {
+    Sources {
+        reset_reasons: Vec::new(),
+        ..all()
+    }
+}
+
+/// What is made of socket A's last life.
+fn diagnosed_by(sources: &Sources, events: &[&str]) -> Diagnosis {
+    let mut story = Story::patient();
+    story.tell(events);
+    story.finish();
+    let a = story.conn_of("A");
+    diagnose(&a.0, a.1, sources)
+}
+
+fn diagnosed(events: &[&str]) -> Diagnosis {
+    diagnosed_by(&all(), events)
+}
+
+/// `SS 10 SR? ES -`: states with their durations; `?` inferred, `-` unknown, `(60s)` expected.
+fn spans(diagnosis: &Diagnosis) -> String {
+    let span = |span: &StateSpan| {
+        let mark = match span.evidence {
+            SpanEvidence::Observed => "",
+            SpanEvidence::Polled => "!",
+            SpanEvidence::Inferred => "?",
+        };
+        let since = if span.since_ns.is_none() { "~" } else { "" };
+        let lasted = span.duration_ns.map_or("-".to_owned(), |ns| ns.to_string());
+        let expected = span
+            .expected_ns
+            .map_or(String::new(), |ns| format!(" ({}s)", ns / 1_000_000_000));
+        format!("{since}{}{mark} {lasted}{expected}", span.state)
+    };
+    diagnosis
+        .states
+        .iter()
+        .map(span)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[track_caller]
+fn check(events: &[&str], verdict: Verdict, closed_by: Option<ClosedBy>, because: &str) {
+    let found = diagnosed(events);
+    assert_eq!(
+        (found.verdict, found.closed_by, found.because.as_str()),
+        (verdict, closed_by, because),
+        "{events:?}"
+    );
+}
+
+const LOCAL: Option<ClosedBy> = Some(ClosedBy::Local);
+const REMOTE: Option<ClosedBy> = Some(ClosedBy::Remote);
+const BOTH: Option<ClosedBy> = Some(ClosedBy::Both);
+
+#[test]
+fn connects_that_fail() {
+    let open = "A CL>SS task=7 p0";
+    for (events, verdict, closed_by, because) in [
+        (
+            vec![open, "A rst-in", "A SS>CL counts=err:111", "A error=111"],
+            Verdict::Refused,
+            REMOTE,
+            "SYN sent once, the peer answered with a reset",
+        ),
+        (
+            vec![open, "A rtx", "A SS>CL counts=err:111,re:1", "A error=111"],
+            Verdict::Refused,
+            None,
+            "SYN sent twice, an ICMP message said that the port is unreachable",
+        ),
+        (
+            vec![open, "A error=0/111", "A SS>CL counts=soft:111"],
+            Verdict::Refused,
+            None,
+            "SYN sent once, an ICMP message said that the port is unreachable",
+        ),
+        (
+            vec![
+                open,
+                "A rtx",
+                "A rtx",
+                "A rtx",
+                "A SS>CL counts=err:110,re:3",
+                "A error=110",
+            ],
+            Verdict::TimedOut,
+            None,
+            "SYN sent 4 times, never answered",
+        ),
+        (
+            vec![open, "A rst-out=5", "A rtx", "A SS>CL counts=err:110,re:1"],
+            Verdict::TimedOut,
+            None,
+            "SYN sent twice, answered only with segments of another connection",
+        ),
+        (
+            vec![open, "A SS>CL counts=err:113", "A error=113"],
+            Verdict::Unreachable,
+            None,
+            "SYN sent once, EHOSTUNREACH: no route to the host, no answer on its link, or a firewall",
+        ),
+        // The application gave up, and only the soft error tells why.
+        (
+            vec![
+                open,
+                "A error=0/113",
+                "A rtx",
+                "A SS>CL counts=soft:113,re:1",
+            ],
+            Verdict::Unreachable,
+            None,
+            "SYN sent twice, EHOSTUNREACH: no route to the host, no answer on its link, or a firewall",
+        ),
+        (
+            vec![open, "A SS>CL counts=err:13 v6"],
+            Verdict::Unreachable,
+            None,
+            "SYN sent once, EACCES: prohibited by an administrator or a route",
+        ),
+        (
+            vec![open, "A rtx", "A SS>CL counts=re:1"],
+            Verdict::Cancelled,
+            LOCAL,
+            "SYN sent twice, given up on this side without an answer",
+        ),
+        // With SO_LINGER 0 the application is told of ECONNRESET, which nobody sent.
+        (
+            vec![open, "A SS>CL counts=re:0", "A error=104"],
+            Verdict::Cancelled,
+            LOCAL,
+            "SYN sent once, given up on this side without an answer",
+        ),
+        (
+            vec![open, "A SS>CL counts=err:103", "A error=103"],
+            Verdict::Cancelled,
+            LOCAL,
+            "SYN sent once, destroyed from outside, as `ss -K` does",
+        ),
+        (
+            vec![open, "A SS>CL p0 l=0.0.0.0/0 counts=re:0"],
+            Verdict::Unknown,
+            None,
+            "no SYN was sent: connect failed before it had a local port, most likely because none was free",
+        ),
+        (
+            vec![open, "A SS>SR", "A rtx", "A SR>CL counts=err:110,re:1"],
+            Verdict::TimedOut,
+            None,
+            "the handshake was not completed in time",
+        ),
+    ] {
+        check(&events, verdict, closed_by, because);
+        let found = diagnosed(&events);
+        assert_eq!((found.bytes_sent, found.bytes_received), (Some(0), Some(0)));
+        assert_eq!(found.reset_reason, None);
+    }
+}
+
+#[test]
+fn the_client_closes_first() {
+    let found = diagnosed(&[
+        "A CL>SS task=7 p0",
+        "A SS>ES counts=rtt:40,acked:1",
+        "A ES>F1 task=7",
+        "A F1>F2",
+        "A F2>CL counts=sent:100,acked:102,received:51,rtt:55",
+    ]);
+    assert_eq!((found.verdict, found.closed_by), (Verdict::Closed, LOCAL));
+    assert_eq!(
+        found.because,
+        "this side closed first and the peer acknowledged it"
+    );
+    assert_eq!(
+        spans(&found),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, FIN_WAIT_2 -, ~TIME_WAIT? - (60s), ~CLOSED? -"
+    );
+    assert_eq!(found.bytes_sent, Some(100));
+    // 51 with or without the FIN.
+    assert_eq!(found.bytes_received, None);
+    assert_eq!(found.rtt_us, Some(55));
+    assert_eq!(found.syn_retransmits, Some(0));
+    assert_eq!(found.synack_retransmits, Some(0));
+    assert_eq!(found.retransmits, Some(0));
+}
+
+#[test]
+fn a_fin_wait_2_that_the_peers_fin_ended_and_one_that_it_cannot_have() {
+    let open = ["A CL>SS p0", "A SS>ES", "A ES>F1", "A F1>F2"];
+    let waited = [&open[..], &["+6ms", "A F2>CL counts=acked:2,received:51"]].concat();
+    let found = diagnosed(&waited);
+    assert_eq!(found.verdict, Verdict::Closed);
+    assert_eq!(found.because, "this side closed first, then the peer");
+    assert_eq!(
+        spans(&found),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, FIN_WAIT_2 6000020, TIME_WAIT? - (60s), \
+         ~CLOSED? -"
+    );
+    assert_eq!(found.bytes_received, Some(50));
+
+    let nothing_came = [&open[..], &["+6ms", "A F2>CL counts=acked:2"]].concat();
+    let found = diagnosed(&nothing_came);
+    assert_eq!(found.bytes_received, Some(0));
+    assert!(spans(&found).contains("FIN_WAIT_2 -, ~TIME_WAIT?"));
+
+    // The application closes after shutdown(): now a mini-socket takes over.
+    let shut_down = [
+        &open[..],
+        &["+9ms", "A F2>F2", "A F2>CL counts=acked:2,received:5"],
+    ];
+    let found = diagnosed(&shut_down.concat());
+    assert!(spans(&found).contains("FIN_WAIT_1 10, FIN_WAIT_2 -, ~TIME_WAIT?"));
+    assert_eq!(found.bytes_received, None);
+}
+
+#[test]
+fn the_peer_closes_first() {
+    let found = diagnosed(&[
+        "L CL>LI l=0.0.0.0/80 r=0.0.0.0/0",
+        "A LI>SR l=10.0.0.1/80 r=10.0.0.9/1234",
+        "+1ms",
+        "A SR>ES counts=rtt:35",
+        "A accept=6",
+        "A ES>CW",
+        "A CW>LA",
+        "A LA>CL counts=sent:200,acked:201,received:11",
+    ]);
+    assert_eq!((found.verdict, found.closed_by), (Verdict::Closed, REMOTE));
+    assert_eq!(found.because, "the peer closed first, then this side");
+    assert_eq!(
+        spans(&found),
+        "SYN_RECEIVED? 35000, ESTABLISHED 20, CLOSE_WAIT 10, LAST_ACK 10, CLOSED -"
+    );
+    assert_eq!(
+        found.states[0].since_ns,
+        found.states[1].since_ns.map(|ns| ns - 35_000)
+    );
+    assert_eq!(
+        (found.bytes_sent, found.bytes_received),
+        (Some(200), Some(10))
+    );
+    assert_eq!(found.synack_retransmits, Some(0));
+    assert_eq!(found.syn_retransmits, Some(0));
+}
+
+#[test]
+fn a_handshake_with_retransmissions_has_no_known_beginning() {
+    for opened in ["A SR>ES counts=rtt:35,re:1", "A SR>ES"] {
+        let found = diagnosed(&["A LI>SR", opened, "A ES>CW"]);
+        assert_eq!(
+            spans(&found),
+            "~SYN_RECEIVED -, ESTABLISHED 10, CLOSE_WAIT 10"
+        );
+        let counted = opened.contains("re:1").then_some(1);
+        assert_eq!(found.synack_retransmits, counted);
+    }
+}
+
+#[test]
+fn both_close_at_once() {
+    let found = diagnosed(&[
+        "A CL>SS p0",
+        "A SS>ES",
+        "A ES>F1",
+        "A F1>CG",
+        "A CG>CL counts=acked:12,received:1",
+    ]);
+    assert_eq!((found.verdict, found.closed_by), (Verdict::Closed, BOTH));
+    assert_eq!(
+        spans(&found),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, CLOSING 10, TIME_WAIT? - (60s), ~CLOSED? -"
+    );
+    assert_eq!(
+        (found.bytes_sent, found.bytes_received),
+        (Some(10), Some(0))
+    );
+}
+
+#[test]
+fn resets_of_the_peer() {
+    let closed_wait = ["A CL>SS p0", "A SS>ES", "A ES>CW"];
+    for (events, closed_by, because) in [
+        (
+            vec![
+                "A CL>SS p0",
+                "A SS>ES",
+                "A rst-in",
+                "A ES>CL counts=err:104",
+                "A error=104",
+            ],
+            REMOTE,
+            "reset received in ESTABLISHED",
+        ),
+        (
+            [
+                &closed_wait[..],
+                &["A rst-in", "A CW>CL counts=err:32", "A error=32"],
+            ]
+            .concat(),
+            REMOTE,
+            "reset received in CLOSE_WAIT",
+        ),
+        (
+            vec![
+                "A CL>SS p0",
+                "A SS>ES",
+                "A ES>F1",
+                "A rst-in",
+                "A F1>CL counts=err:104",
+            ],
+            LOCAL,
+            "reset received in FIN_WAIT_1",
+        ),
+        // Older than the trace.
+        (
+            vec!["A rst-in", "A ES>CL"],
+            REMOTE,
+            "reset received in ESTABLISHED",
+        ),
+        // The socket alone tells.
+        (
+            vec!["A ES>CW", "A CW>CL counts=err:32"],
+            REMOTE,
+            "reset received in CLOSE_WAIT",
+        ),
+        (
+            vec!["A ES>CL", "A error=104"],
+            REMOTE,
+            "reset received in ESTABLISHED",
+        ),
+    ] {
+        check(&events, Verdict::ResetByPeer, closed_by, because);
+        assert!(!spans(&diagnosed(&events)).contains("TIME_WAIT"));
+    }
+}
+
+#[test]
+fn resets_of_this_side() {
+    let open = ["A CL>SS p0", "A SS>ES counts=rtt:9"];
+    let reset = |events: &[&'static str]| [&open[..], events].concat();
+    for (events, reason, closed_by, because) in [
+        (
+            reset(&["A ES>CL counts=received:5", "A rst-out=11"]),
+            "TCP_ABORT_ON_CLOSE",
+            LOCAL,
+            "closed while received data was unread",
+        ),
+        (
+            reset(&["A ES>CW", "A CW>CL counts=received:5", "A rst-out=11"]),
+            "TCP_ABORT_ON_CLOSE",
+            REMOTE,
+            "closed while received data was unread",
+        ),
+        (
+            reset(&["A ES>CL counts=re:0", "A rst-out=14", "A error=104"]),
+            "TCP_STATE",
+            LOCAL,
+            "closed with SO_LINGER 0, or disconnected",
+        ),
+        (
+            reset(&["A rst-out=15", "A ES>CL counts=err:110", "A error=110"]),
+            "TCP_KEEPALIVE_TIMEOUT",
+            LOCAL,
+            "the peer answered no keepalive probe",
+        ),
+        // For data after close() the kernel acts as if the peer had sent a reset.
+        (
+            reset(&[
+                "A ES>F1",
+                "A rst-in",
+                "A F1>CL counts=err:104",
+                "A rst-out=8",
+            ]),
+            "TCP_ABORT_ON_DATA",
+            LOCAL,
+            "data came after close, or TCP_LINGER2 is negative",
+        ),
+        (
+            reset(&["A ES>F1", "A F1>F2", "A F2>CL counts=re:0", "A rst-out=12"]),
+            "TCP_ABORT_ON_LINGER",
+            LOCAL,
+            "closed with a negative TCP_LINGER2",
+        ),
+        (
+            reset(&["A ES>F1", "A rst-out=13", "A F1>CL counts=re:0"]),
+            "TCP_ABORT_ON_MEMORY",
+            LOCAL,
+            "memory for TCP ran short, or there were too many orphaned sockets",
+        ),
+        (
+            reset(&["A ES>CW", "A CW>LA", "A LA>CL counts=re:0", "A rst-out=16"]),
+            "TCP_DISCONNECT_WITH_DATA",
+            REMOTE,
+            "disconnected before its last data was sent",
+        ),
+        (
+            reset(&["A rst-out=14", "A ES>CL counts=err:103", "A error=103"]),
+            "TCP_STATE",
+            LOCAL,
+            "destroyed from outside, as `ss -K` does",
+        ),
+        (
+            reset(&[
+                "A ES>F1",
+                "A F1>F2",
+                "+60000ms",
+                "A rst-out=14",
+                "A F2>CL counts=re:0",
+            ]),
+            "TCP_STATE",
+            LOCAL,
+            "closed here, and the peer did not close within tcp_fin_timeout",
+        ),
+        (
+            reset(&["A rst-out=24", "A ES>CL counts=re:0"]),
+            "ERROR",
+            LOCAL,
+            "reset sent in ESTABLISHED",
+        ),
+        (
+            reset(&["A ES>CL counts=re:0", "A rst-out=77"]),
+            "77",
+            LOCAL,
+            "reset sent in ESTABLISHED",
+        ),
+    ] {
+        check(&events, Verdict::ResetByUs, closed_by, because);
+        let found = diagnosed(&events);
+        assert_eq!(found.reset_reason.as_deref(), Some(reason));
+        assert!(!spans(&found).contains("TIME_WAIT"), "{events:?}");
+    }
+}
+
+#[test]
+fn resets_of_this_side_that_an_older_kernel_does_not_explain() {
+    let open = ["A CL>SS p0", "A SS>ES"];
+    for (events, because) in [
+        (
+            ["A ES>CL counts=re:0", "A rst-out", "A error=104"].as_slice(),
+            "closed with SO_LINGER 0, or disconnected",
+        ),
+        (
+            &["A ES>CL counts=re:0", "A rst-out"],
+            "reset sent in ESTABLISHED",
+        ),
+        (
+            &["A rst-out", "A error=110", "A ES>CL counts=err:110"],
+            "the peer answered no keepalive probe",
+        ),
+        (
+            &[
+                "A ES>F1",
+                "A F1>F2",
+                "A rst-in",
+                "A F2>CL counts=err:104",
+                "A rst-out",
+            ],
+            "data came after close",
+        ),
+    ] {
+        let found = diagnosed_by(&without_reasons(), &[&open[..], events].concat());
+        assert_eq!(
+            (found.verdict, found.closed_by),
+            (Verdict::ResetByUs, LOCAL)
+        );
+        assert_eq!(found.because, because);
+        assert_eq!(found.reset_reason, None);
+    }
+}
+
+#[test]
+fn a_reset_long_before_the_end_is_not_its_cause() {
+    let found = diagnosed(&[
+        "A LI>SR",
+        "A rst-out=5",
+        "A SR>ES counts=rtt:9",
+        "A ES>CW",
+        "+6ms",
+        "A CW>LA",
+        "A LA>CL counts=acked:1,received:1",
+    ]);
+    assert_eq!((found.verdict, found.reset_reason), (Verdict::Closed, None));
+}
+
+#[test]
+fn timeouts() {
+    let open = ["A CL>SS p0", "A SS>ES counts=re:1"];
+    for (events, closed_by, because) in [
+        (
+            [
+                "A rtx",
+                "A rtx",
+                "A ES>CL counts=sent:30,acked:1,err:110,re:3",
+                "A error=110",
+            ]
+            .as_slice(),
+            None,
+            "no acknowledgement came, 2 segments sent again",
+        ),
+        (
+            &["A rtx", "A ES>CL counts=err:113,soft:113,re:2"],
+            None,
+            "no acknowledgement came, 1 segment sent again; \
+             EHOSTUNREACH: no route to the host, no answer on its link, or a firewall",
+        ),
+        (
+            &["A ES>F1", "A F1>CL counts=err:110,re:1"],
+            LOCAL,
+            "no acknowledgement came in time",
+        ),
+        (
+            &["A ES>CW", "A CW>LA", "A LA>CL counts=err:110,re:9"],
+            REMOTE,
+            "no acknowledgement came, 8 segments sent again",
+        ),
+    ] {
+        check(
+            &[&open[..], events].concat(),
+            Verdict::Aborted,
+            closed_by,
+            because,
+        );
+    }
+    let found = diagnosed(&[&open[..], &["A ES>CL counts=sent:30,acked:1,err:110,re:3"]].concat());
+    assert_eq!(
+        (found.syn_retransmits, found.retransmits),
+        (Some(1), Some(2))
+    );
+    // 30 with what was sent again.
+    assert_eq!(found.bytes_sent, None);
+}
+
+#[test]
+fn the_accept_queue() {
+    let open = [
+        "L CL>LI l=0.0.0.0/80 r=0.0.0.0/0",
+        "A LI>SR l=10.0.0.1/80 r=10.0.0.9/1234",
+        "A SR>ES counts=rtt:35",
+    ];
+    let closing = [
+        "L LI>CL",
+        "A ES>CL counts=re:0",
+        "A rst-out=14",
+        "A error=104",
+    ];
+    let lost = [&open[..], &closing].concat();
+    check(
+        &lost,
+        Verdict::AcceptQueueLost,
+        LOCAL,
+        "the listener was closed before anybody accepted it",
+    );
+    assert_eq!(
+        diagnosed_by(&without_reasons(), &lost).verdict,
+        Verdict::AcceptQueueLost
+    );
+    let unseen = Sources {
+        accept: false,
+        ..all()
+    };
+    assert_eq!(diagnosed_by(&unseen, &lost).verdict, Verdict::ResetByUs);
+    let accepted = [&open[..], &["A accept=6"], &closing].concat();
+    assert_eq!(diagnosed(&accepted).verdict, Verdict::ResetByUs);
+    // Its process went down with data unread: it may have been accepted by io_uring.
+    let unread = [
+        &open[..],
+        &["L LI>CL", "A ES>CL counts=received:1", "A rst-out=11"],
+    ]
+    .concat();
+    assert_eq!(diagnosed(&unread).verdict, Verdict::ResetByUs);
+}
+
+#[test]
+fn not_over_or_not_a_connection() {
+    for (events, verdict, closed_by, because) in [
+        (
+            ["A CL>SS p0", "A rtx"].as_slice(),
+            Verdict::Open,
+            None,
+            "in SYN_SENT: SYN sent twice, no answer yet",
+        ),
+        (
+            &["A CL>SS p0", "A SS>ES"],
+            Verdict::Open,
+            None,
+            "in ESTABLISHED",
+        ),
+        (
+            &["A CL>SS p0", "A SS>ES", "A ES>CW"],
+            Verdict::Open,
+            REMOTE,
+            "in CLOSE_WAIT: the peer has closed, the application here has not",
+        ),
+        (
+            &["A F1>F2"],
+            Verdict::Open,
+            LOCAL,
+            "in FIN_WAIT_2: waits for the peer to close",
+        ),
+        (
+            &["A CL>LI r=0.0.0.0/0"],
+            Verdict::Listener,
+            None,
+            "a listener",
+        ),
+        (
+            &["A CL>LI r=0.0.0.0/0", "A LI>CL counts=re:0"],
+            Verdict::Listener,
+            None,
+            "a listener, closed",
+        ),
+        (
+            &["A CL>SS mptcp", "A SS>CL mptcp"],
+            Verdict::Unknown,
+            None,
+            "the evidence of an MPTCP connection is at its subflows",
+        ),
+    ] {
+        check(events, verdict, closed_by, because);
+    }
+    let stuck = diagnosed(&["A CL>SS p0", "A rtx", "+30000ms"]);
+    assert_eq!(spans(&stuck), "SYN_SENT 30000000030");
+    assert_eq!(stuck.bytes_sent, None);
+    let listener = diagnosed(&["A CL>LI r=0.0.0.0/0"]);
+    assert_eq!(
+        (listener.syn_retransmits, listener.retransmits),
+        (None, None)
+    );
+}
