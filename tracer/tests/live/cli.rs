@@ -180,8 +180,7 @@ fn losses_are_counted() -> Result<Verdict> {
     let records = oracle.finish()?;
     ensure!(records.len() == BURST * TRANSITIONS);
     ensure!(output.status.success(), "{}", output.status);
-    let lost = output.end.pointer("/lost/total").and_then(Value::as_u64);
-    let lost = usize::try_from(lost.context("no total of the lost")?)?;
+    let lost = usize::try_from(output.lost("total")?)?;
     ensure!(lost > 0, "nothing was lost: the test does not test");
     let (told, all) = (output.transitions.len(), records.len());
     ensure!(

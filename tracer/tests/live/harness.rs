@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::compare::Inconclusive;
 use crate::scenarios::Impossible;
 
 /// Whether a test could be run.
@@ -127,7 +128,7 @@ pub(crate) fn run(
             continue;
         }
         let results = match &unable {
-            None => suite.run(&names),
+            None => run_until_conclusive(&mut out, suite, &names)?,
             Some(why) => names
                 .into_iter()
                 .map(|name| (name, Ok(Verdict::Skipped(why.clone()))))
@@ -161,6 +162,31 @@ pub(crate) fn run(
         start.elapsed().as_secs_f64()
     )?;
     Ok(tally.failures.is_empty())
+}
+
+/// Runs tests again as long as they are inconclusive, a few times.
+fn run_until_conclusive(out: &mut impl Write, suite: &Suite, names: &[String]) -> Result<Results> {
+    const REPETITIONS: usize = 4;
+    let mut results = suite.run(names);
+    for _ in 0..REPETITIONS {
+        let mut again = Vec::new();
+        for (name, result) in &results {
+            let error = result.as_ref().err();
+            if let Some(why) = error.and_then(|error| error.downcast_ref::<Inconclusive>()) {
+                writeln!(out, "test {name} ... repeated: {why}")?;
+                again.push(name.clone());
+            }
+        }
+        if again.is_empty() {
+            break;
+        }
+        for (name, result) in suite.run(&again) {
+            if let Some(place) = results.iter_mut().find(|(other, _)| *other == name) {
+                place.1 = result;
+            }
+        }
+    }
+    Ok(results)
 }
 
 #[derive(Default)]

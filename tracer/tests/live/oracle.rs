@@ -40,6 +40,8 @@ pub(crate) struct Record {
     pub(crate) protocol: u16,
     pub(crate) local: (IpAddr, u16),
     pub(crate) remote: (IpAddr, u16),
+    /// The task that ran, or was interrupted: a thread id.
+    pub(crate) task: u32,
 }
 
 /// An ftrace instance that records; gone when dropped.
@@ -196,6 +198,7 @@ impl Format {
             protocol: u16::try_from(self.number(payload, "protocol")?)?,
             local: (local, port("sport")?),
             remote: (remote, port("dport")?),
+            task: u32::try_from(self.number(payload, "common_pid")?)?,
         }))
     }
 

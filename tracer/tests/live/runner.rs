@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::compare;
+use crate::compare::{self, Inconclusive};
 use crate::harness::{Results, Suite, Verdict};
 use crate::lives::{self, Life, Step};
 use crate::oracle::{Oracle, Record};
@@ -25,6 +25,8 @@ struct Mode {
     arguments: fn() -> Vec<String>,
     /// Start of the name of the hook that must be in use.
     hook: &'static str,
+    /// Whether the kernel may refuse to run the programs, on a busy machine. It counts that.
+    may_be_refused: bool,
 }
 
 const MODES: [Mode; 3] = [
@@ -32,11 +34,13 @@ const MODES: [Mode; 3] = [
         prefix: "scenario::",
         arguments: Vec::new,
         hook: "raw_tracepoint:inet_sock_set_state",
+        may_be_refused: false,
     },
     Mode {
         prefix: "classic_tracepoint::",
         arguments: || vec!["--hook".to_owned(), "classic".to_owned()],
         hook: "tracepoint:sock:inet_sock_set_state",
+        may_be_refused: true,
     },
     // Leaves nothing of the scenarios out.
     Mode {
@@ -46,6 +50,7 @@ const MODES: [Mode; 3] = [
             vec!["--port".to_owned(), ports]
         },
         hook: "raw_tracepoint:inet_sock_set_state",
+        may_be_refused: false,
     },
 ];
 
@@ -99,7 +104,13 @@ pub(crate) fn play(name: &str) -> Result<u8> {
 /// Plays the scenarios of these names and judges them.
 fn run(mode: &Mode, wanted: &[String]) -> Results {
     let failed = |error: &anyhow::Error| {
-        let failure = |name: &String| (name.clone(), Err(anyhow!("{error:#}")));
+        let failure = |name: &String| {
+            let error = match error.downcast_ref::<Inconclusive>() {
+                Some(Inconclusive(why)) => Inconclusive(why.clone()).into(),
+                None => anyhow!("{error:#}"),
+            };
+            (name.clone(), Err(error))
+        };
         wanted.iter().map(failure).collect()
     };
     let (plays, records, lines) = match observe(mode, wanted) {
@@ -128,6 +139,11 @@ fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Tr
     let plays = play_all(mode, wanted);
     let output = tracer.stop()?;
     let records = oracle.finish()?;
+    let refused = output.lost("reentry")?;
+    if mode.may_be_refused && refused > 0 && refused == output.lost("total")? {
+        let why = format!("the kernel refused to run the program {refused} times");
+        return Err(Inconclusive(why).into());
+    }
     output.ensure_complete()?;
     ensure!(
         output.is_attached(mode.hook),

@@ -95,9 +95,15 @@ impl Output {
             self.status,
             self.stderr
         );
-        let lost = self.end.pointer("/lost/total").and_then(Value::as_u64);
-        ensure!(lost == Some(0), "tracer lost events: {}", self.end);
+        ensure!(self.lost("total")? == 0, "tracer lost events: {}", self.end);
         Ok(())
+    }
+
+    /// How many events were lost for a reason, or in `total`.
+    pub(crate) fn lost(&self, reason: &str) -> Result<u64> {
+        let lost = self.end.get("lost").and_then(|lost| lost.get(reason));
+        lost.and_then(Value::as_u64)
+            .with_context(|| format!("no count of lost events: {}", self.end))
     }
 }
 
