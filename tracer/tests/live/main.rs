@@ -12,7 +12,7 @@
 //! - [`runner`], [`filters`], [`server`], [`cli`]: the tests
 //!
 //! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
-//! `tracer` than the one built along with the tests.
+//! `tracer` than the one built along with the tests; `LIVE_EMULATED` says that the machine is an emulated one.
 
 mod cli;
 mod compare;

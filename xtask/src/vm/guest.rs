@@ -93,7 +93,7 @@ fn run(task: &Task) -> Result<Outcome> {
             ("PATH", "/bin"),
             ("HOME", "/tmp"),
             ("TRACER_BIN", "/bin/tracer"),
-            ("LIVE_CLOCK_TOLERANCE_MS", "500"),
+            ("LIVE_EMULATED", "1"),
         ])
         .stdin(Stdio::null())
         .stdout(File::create(stdout)?)

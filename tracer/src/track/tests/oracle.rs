@@ -158,13 +158,11 @@ impl Life {
                 FamilyFilter::V6 => self.wire == Wire::V6 && has_address,
             }
             && question.netns.is_none_or(|netns| netns == self.netns)
-            && question
-                .pid
-                .is_none_or(|pid| self.owned_by(pid, told, transitions.len() > 1))
+            && question.pid.is_none_or(|pid| self.owned_by(pid, told))
     }
 
     /// Whether `pid` is the owner, or owns the listener it came from.
-    fn owned_by(&self, pid: u32, told: usize, opened: bool) -> bool {
+    fn owned_by(&self, pid: u32, told: usize) -> bool {
         if self.kind != Kind::Server {
             return match self.connect {
                 Some(by) => by == pid,
@@ -176,10 +174,7 @@ impl Life {
             (1, 2, Wire::V6 | Wire::Mapped) => Some(LISTENERS[1].1),
             _ => None,
         };
-        let bare = self.bare_birth && self.bare_local;
-        // One accepted before it has an address of its own never asks who listens.
-        let asks = !bare || opened && !matches!(self.accept, Some((_, 1)));
-        if listener == Some(pid) && asks {
+        if listener == Some(pid) {
             return true;
         }
         match self.accept {
