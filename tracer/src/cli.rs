@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod exit;
+mod live;
 mod logging;
 mod states;
 mod trace;

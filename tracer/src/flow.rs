@@ -5,14 +5,14 @@ use bytes::BytesMut;
 use crate::decode::decode;
 use crate::diagnose::{Sources, diagnose};
 use crate::filter::Show;
-use crate::render::{Format, Render as _, Renderer};
+use crate::render::{Render, Shape};
 use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
 use crate::track::{Connection, Ending, Sink, Tracker, Transition};
 
 /// All between a source of records and the bytes of an output format.
-pub struct Flow {
+pub struct Flow<R> {
     tracker: Tracker,
-    shown: Shown,
+    shown: Shown<R>,
     undecodable: u64,
     /// Losses already told.
     lost: Lost,
@@ -20,12 +20,11 @@ pub struct Flow {
 }
 
 /// The tracker's sink: what passes is rendered.
-struct Shown {
-    renderer: Renderer,
+struct Shown<R> {
+    renderer: R,
     buffer: BytesMut,
     clock: ClockMap,
     show: Show,
-    format: Format,
     limit: u64,
     count: u64,
     /// When the transition happened that reached the limit.
@@ -38,12 +37,11 @@ struct Shown {
     sources: Sources,
 }
 
-impl Flow {
+impl<R: Render> Flow<R> {
     /// Writes the head of the output. `limit`: see [`Flow::is_done`].
     pub fn start(
         tracker: Tracker,
-        renderer: Renderer,
-        format: Format,
+        renderer: R,
         show: Show,
         limit: Option<u64>,
         session: &Session,
@@ -54,7 +52,6 @@ impl Flow {
             buffer: BytesMut::new(),
             clock: session.clock,
             show,
-            format,
             limit: limit.unwrap_or(u64::MAX),
             count: 0,
             full_ns: None,
@@ -92,7 +89,7 @@ impl Flow {
         &mut self.shown.buffer
     }
 
-    /// As many transitions (in a timeline: connections) were shown as asked for.
+    /// As many transitions (of [`Shape::Blocks`]: connections) were shown as asked for.
     pub fn is_done(&self) -> bool {
         self.shown.count >= self.shown.limit
     }
@@ -162,14 +159,14 @@ impl Flow {
     }
 }
 
-impl Sink for Shown {
+impl<R: Render> Sink for Shown<R> {
     fn transition(&mut self, conn: &Connection, transition: &Transition) {
         let event = &transition.event;
         if !self.show.shows(event.from, event.to) || self.count >= self.limit {
             return;
         }
         self.transitions += 1;
-        if self.format != Format::Timeline {
+        if self.renderer.shape() != Shape::Blocks {
             self.count += 1;
             if self.count >= self.limit {
                 self.full_ns = Some(event.mono_ns);
@@ -185,12 +182,12 @@ impl Sink for Shown {
         if !self.shows_any_of(conn) {
             return;
         }
-        match self.format {
-            Format::Timeline if self.count >= self.limit => return,
-            Format::Timeline => self.count += 1,
+        match self.renderer.shape() {
+            Shape::Blocks if self.count >= self.limit => return,
+            Shape::Blocks => self.count += 1,
             // A remark on a transition, which is not shown.
-            Format::Text if self.ended_after_the_last_line(conn) => return,
-            Format::Text | Format::Jsonl | Format::Csv => {}
+            Shape::Lines if self.ended_after_the_last_line(conn) => return,
+            Shape::Lines | Shape::Records => {}
         }
         let diagnosis = diagnose(conn, ending, &self.sources);
         self.verdicts.add(diagnosis.verdict);
@@ -200,7 +197,7 @@ impl Sink for Shown {
     }
 }
 
-impl Shown {
+impl<R> Shown<R> {
     fn ended_after_the_last_line(&self, conn: &Connection) -> bool {
         let ended_ns = conn.steps.last().and_then(|last| last.since_ns);
         self.full_ns
@@ -225,11 +222,11 @@ mod tests {
 
     use super::*;
     use crate::event::{Endpoint, Family, Protocol};
-    use crate::render::RenderOptions;
+    use crate::render::{Format, RenderOptions, Renderer};
     use crate::state::{Names, State};
     use crate::track::{ConnId, Owner, OwnerSource, Role, Step};
 
-    fn shown(format: Format, show: Show, limit: u64) -> Shown {
+    fn shown(format: Format, show: Show, limit: u64) -> Shown<Renderer> {
         let options = RenderOptions {
             names: Names::Documented,
             color: false,
@@ -243,7 +240,6 @@ mod tests {
                 wall_ns: 0,
             },
             show,
-            format,
             limit,
             count: 0,
             full_ns: None,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::flow::Flow;
 use crate::kernel::{self, Batch, Kernel, clock_map};
 use crate::output::{self, Output};
+use crate::render::Render;
 use crate::session::Totals;
 
 /// Records taken before the output is handed on.
@@ -24,9 +25,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until a signal, the time limit, the count, or the end of the reader.
-pub async fn run(
+pub async fn run<R: Render>(
     kernel: &mut Kernel,
-    flow: &mut Flow,
+    flow: &mut Flow<R>,
     output: Output,
     duration: Option<Duration>,
 ) -> Result<(Totals, output::Ending), kernel::Error> {
@@ -76,9 +77,9 @@ pub async fn run(
 
 /// Moves records on; yields how many. Losses are asked for after the records were taken and told before
 /// they are handled, so that whatever comes after a loss is known to.
-fn take_batch(
+fn take_batch<R: Render>(
     kernel: &mut Kernel,
-    flow: &mut Flow,
+    flow: &mut Flow<R>,
     batch: &mut Batch,
 ) -> Result<usize, kernel::Error> {
     batch.clear();

@@ -101,10 +101,26 @@ pub struct RenderOptions {
     pub time_zone: TimeZone,
 }
 
+/// What one piece of an output is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A transition, or a connection at its end: each stands for itself.
+    Records,
+    /// A transition; the end of a connection is a remark on its last one.
+    Lines,
+    /// A connection.
+    Blocks,
+}
+
 /// Appends what happened to a buffer, in one format.
 ///
 /// `clock` is the mapping to wall-clock time in force.
 pub trait Render {
+    /// What it makes a piece of output of.
+    fn shape(&self) -> Shape {
+        Shape::Records
+    }
+
     /// The run begins: headers.
     fn start(&mut self, out: &mut BytesMut, session: &Session);
 
@@ -176,6 +192,10 @@ macro_rules! dispatch {
 }
 
 impl Render for Renderer {
+    fn shape(&self) -> Shape {
+        dispatch!(self, inner => inner.shape())
+    }
+
     fn start(&mut self, out: &mut BytesMut, session: &Session) {
         dispatch!(self, inner => inner.start(out, session));
     }

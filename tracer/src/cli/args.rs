@@ -60,8 +60,9 @@ pub(super) enum Command {
     Doctor(DoctorArgs),
 }
 
+/// What is traced: the same for every command that listens to the kernel.
 #[derive(Debug, Args)]
-pub(super) struct TraceArgs {
+pub(super) struct FilterArgs {
     /// Port of either side: numbers and ranges, such as 80,443,8000-8100
     #[arg(long, value_name = "PORTS", help_heading = "Filters")]
     pub(super) port: Vec<PortSet>,
@@ -105,6 +106,41 @@ pub(super) struct TraceArgs {
     /// Show only these transitions, such as 'ESTABLISHED->CLOSE_WAIT' or '*:CLOSED'; may be a list
     #[arg(long, value_name = "FROM->TO", value_parser = values::transitions, help_heading = "Filters")]
     pub(super) transition: Vec<Vec<TransitionPattern>>,
+}
+
+/// Within which bounds, likewise.
+#[derive(Debug, Args)]
+pub(super) struct LimitArgs {
+    /// Stop after this time, such as 10s or 5m
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Limits")]
+    pub(super) duration: Option<Duration>,
+
+    /// Connections to keep in memory; beyond it the one silent for longest is forgotten
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = values::connections, help_heading = "Limits")]
+    pub(super) max_connections: usize,
+
+    /// Buffer between kernel and tracer, such as 16M; a power of two is taken [default: by CPUs]
+    #[arg(long, value_name = "SIZE", value_parser = values::ring_bytes, help_heading = "Limits")]
+    pub(super) ring_size: Option<u32>,
+
+    /// How to listen: raw tracepoint where possible, or one of the two
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        help_heading = "Limits"
+    )]
+    pub(super) hook: Hook,
+
+    /// Say more on stderr; twice for the kernel programs' own log
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TraceArgs {
+    #[command(flatten)]
+    pub(super) filters: FilterArgs,
 
     /// Output format: text, jsonl, csv or timeline
     #[arg(
@@ -129,34 +165,12 @@ pub(super) struct TraceArgs {
     )]
     pub(super) color: ColorChoice,
 
-    /// Stop after this time, such as 10s or 5m
-    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Limits")]
-    pub(super) duration: Option<Duration>,
-
     /// Stop after this many transitions shown (with -o timeline: connections)
     #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Limits")]
     pub(super) count: Option<u64>,
 
-    /// Connections to keep in memory; beyond it the one silent for longest is forgotten
-    #[arg(long, value_name = "N", default_value = "1000000", value_parser = values::connections, help_heading = "Limits")]
-    pub(super) max_connections: usize,
-
-    /// Buffer between kernel and tracer, such as 16M; a power of two is taken [default: by CPUs]
-    #[arg(long, value_name = "SIZE", value_parser = values::ring_bytes, help_heading = "Limits")]
-    pub(super) ring_size: Option<u32>,
-
-    /// How to listen: raw tracepoint where possible, or one of the two
-    #[arg(
-        long,
-        value_name = "HOW",
-        default_value = "auto",
-        help_heading = "Limits"
-    )]
-    pub(super) hook: Hook,
-
-    /// Say more on stderr; twice for the kernel programs' own log
-    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
-    pub(super) verbose: u8,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
 }
 
 /// `--color`
@@ -232,7 +246,7 @@ mod tests {
                 None => cli.trace,
                 Some(other) => panic!("{other:?}"),
             };
-            assert!(trace.port.iter().any(|set| set.contains(443)));
+            assert!(trace.filters.port.iter().any(|set| set.contains(443)));
         }
     }
 

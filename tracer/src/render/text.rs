@@ -13,7 +13,7 @@ use super::time::{LocalClock, LocalDay, human};
 use super::vocab::{
     endpoint, push_note, push_owner, push_transition_notes, put_state, put_verdict, state,
 };
-use super::{Render, RenderOptions, remark, unseen};
+use super::{Render, RenderOptions, Shape, remark, unseen};
 use crate::diagnose::{Diagnosis, Verdict};
 use crate::event::Protocol;
 use crate::session::{ClockMap, Lost, Session, Totals};
@@ -269,6 +269,10 @@ impl Text {
 }
 
 impl Render for Text {
+    fn shape(&self) -> Shape {
+        Shape::Lines
+    }
+
     fn start(&mut self, out: &mut BytesMut, session: &Session) {
         self.clock = Some(session.clock);
         self.day(out, session.clock.wall_ns);

@@ -16,7 +16,7 @@ use super::time::{LocalClock, human};
 use super::vocab::{
     self, endpoint, push_note, push_owner, push_transition_notes, put_state, put_verdict,
 };
-use super::{Render, RenderOptions, remark};
+use super::{Render, RenderOptions, Shape, remark};
 use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
 use crate::event::Protocol;
 use crate::session::{ClockMap, Lost, Session, Totals};
@@ -323,6 +323,10 @@ fn put_counts(out: &mut BytesMut, role: Role, diagnosis: &Diagnosis) {
 }
 
 impl Render for Timeline {
+    fn shape(&self) -> Shape {
+        Shape::Blocks
+    }
+
     fn start(&mut self, out: &mut BytesMut, session: &Session) {
         self.clock = Some(session.clock);
         out.put_slice(LEGEND.as_bytes());

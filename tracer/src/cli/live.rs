@@ -1,0 +1,255 @@
+//! From arguments to a running pipeline, whatever becomes of what the kernel reports.
+
+use std::io::IsTerminal as _;
+
+use super::args::{FilterArgs, LimitArgs};
+use super::exit::{Exit, Failure, talk};
+use super::logging;
+use crate::filter::{FamilyFilter, Filter, PortSet, Show};
+use crate::flow::Flow;
+use crate::kernel::{
+    Kernel, Options, clock_map, default_ring_bytes, machine_facts, raise_file_limit,
+};
+use crate::output::{Ending, Output};
+use crate::pipeline;
+use crate::render::Render;
+use crate::session::{HookStatus, Session, Totals};
+use crate::state::State;
+use crate::track::{Tracker, TrackerConfig};
+
+/// All is attached; nothing was taken in yet.
+pub(super) struct Live<'a> {
+    filters: &'a FilterArgs,
+    limits: &'a LimitArgs,
+    kernel: Kernel,
+    filter: Filter,
+    session: Session,
+}
+
+/// How a run ended.
+pub(super) struct End {
+    pub(super) totals: Totals,
+    pub(super) session: Session,
+    /// Whether all of the output was written.
+    pub(super) written: Result<(), Failure>,
+}
+
+impl<'a> Live<'a> {
+    /// Attaches what the arguments ask for.
+    pub(super) fn open(filters: &'a FilterArgs, limits: &'a LimitArgs) -> Result<Self, Failure> {
+        logging::init(limits.verbose);
+        raise_file_limit();
+        let filter = filter(filters);
+        tell_what_cannot_match(filters);
+        let kernel = Kernel::load(&Options {
+            filter: &filter,
+            ring_bytes: limits.ring_size.unwrap_or_else(default_ring_bytes),
+            hook: limits.hook.into(),
+            debug_log: limits.verbose > 1,
+        })?;
+        let session = session(filters, &kernel);
+        Ok(Self {
+            filters,
+            limits,
+            kernel,
+            filter,
+            session,
+        })
+    }
+
+    /// What the session line says, for people: a line for each reason.
+    pub(super) fn tell_what_is_missing(&self) {
+        tell_what_is_missing(&self.session);
+    }
+
+    /// Renders to standard output until the run ends; `count` is `--count`. `None` if the reader of a
+    /// pipe has what it wanted: nobody asked how the run ended.
+    pub(super) fn run(
+        mut self,
+        renderer: impl Render,
+        count: Option<u64>,
+    ) -> Result<Option<End>, Failure> {
+        let (filters, limits) = (self.filters, self.limits);
+        let tracker = Tracker::new(TrackerConfig {
+            max_connections: limits.max_connections,
+            filter: self.filter,
+        });
+        let show = Show {
+            states: filters.state.concat(),
+            transitions: filters.transition.concat(),
+        };
+        let sources = self.kernel.sources();
+        let mut flow = Flow::start(tracker, renderer, show, count, &self.session, sources);
+        let failed = |error| Failure::new(Exit::Failed, format!("cannot start: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let (totals, ending) = runtime.block_on(async {
+            let output = Output::to_stdout().map_err(failed)?;
+            pipeline::run(&mut self.kernel, &mut flow, output, limits.duration)
+                .await
+                .map_err(Failure::from)
+        })?;
+        let written = match ending {
+            Ending::ReaderGone => return Ok(None),
+            Ending::Complete => Ok(()),
+            Ending::Failed(error) => Err(Failure::new(
+                Exit::Output,
+                format!("cannot write to standard output: {error}"),
+            )),
+            Ending::Stuck => Err(Failure::new(
+                Exit::Output,
+                "the reader of standard output stopped reading; the last lines are not written",
+            )),
+        };
+        Ok(Some(End {
+            totals,
+            session: self.session,
+            written,
+        }))
+    }
+}
+
+/// Goes to the beginning of the line, over the ^C that a terminal has echoed.
+pub(super) fn over_the_echo() -> &'static str {
+    if std::io::stderr().is_terminal() {
+        "\r"
+    } else {
+        ""
+    }
+}
+
+fn filter(arguments: &FilterArgs) -> Filter {
+    Filter {
+        ports: union(&arguments.port),
+        local_ports: union(&arguments.local_port),
+        remote_ports: union(&arguments.remote_port),
+        prefixes: arguments.addr.clone(),
+        families: if arguments.ipv4 {
+            FamilyFilter::V4
+        } else if arguments.ipv6 {
+            FamilyFilter::V6
+        } else {
+            FamilyFilter::Any
+        },
+        pids: arguments.pid.clone(),
+        comms: arguments.comm.clone(),
+        netns: arguments.netns.clone(),
+    }
+}
+
+fn union(sets: &[PortSet]) -> PortSet {
+    sets.iter().flat_map(PortSet::ranges).collect()
+}
+
+fn session(filters: &FilterArgs, kernel: &Kernel) -> Session {
+    let (host, release, arch, boot_id) = machine_facts();
+    Session {
+        tracer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        host,
+        kernel: release,
+        arch,
+        boot_id,
+        clock: clock_map(),
+        filters: describe_filters(filters),
+        hooks: kernel.hooks.clone(),
+        missing_fields: kernel.missing.clone(),
+    }
+}
+
+fn describe_filters(arguments: &FilterArgs) -> Vec<(String, String)> {
+    fn list<T: ToString>(values: &[T]) -> Option<String> {
+        let values: Vec<_> = values.iter().map(T::to_string).collect();
+        (!values.is_empty()).then(|| values.join(","))
+    }
+    let comms: Vec<_> = arguments
+        .comm
+        .iter()
+        .map(|comm| comm.to_string_lossy())
+        .collect();
+    let states: Vec<_> = arguments.state.concat();
+    let transitions: Vec<_> = arguments
+        .transition
+        .concat()
+        .iter()
+        .map(|(from, to)| {
+            let name = |state: &Option<State>| {
+                state.map_or_else(|| "*".to_owned(), |state| state.to_string())
+            };
+            format!("{}->{}", name(from), name(to))
+        })
+        .collect();
+    let values = [
+        ("port", list(&arguments.port)),
+        ("local-port", list(&arguments.local_port)),
+        ("remote-port", list(&arguments.remote_port)),
+        ("addr", list(&arguments.addr)),
+        ("ipv4", arguments.ipv4.then(|| "true".to_owned())),
+        ("ipv6", arguments.ipv6.then(|| "true".to_owned())),
+        ("pid", list(&arguments.pid)),
+        ("comm", list(&comms)),
+        ("netns", list(&arguments.netns)),
+        ("state", list(&states)),
+        ("transition", list(&transitions)),
+    ];
+    values
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}
+
+/// Asks for what would silently show nothing.
+fn tell_what_cannot_match(arguments: &FilterArgs) {
+    let asked = arguments.state.iter().flatten().copied().chain(
+        arguments
+            .transition
+            .iter()
+            .flatten()
+            .flat_map(|(from, to)| [*from, *to].into_iter().flatten()),
+    );
+    for state in asked.filter(|state| NEVER_SEEN.contains(state)) {
+        talk(&format!(
+            "note: the kernel reports no transition from or to {state}: see `tracer states {state}`"
+        ));
+    }
+    for pid in &arguments.pid {
+        if std::path::Path::new("/proc/self").exists()
+            && !std::path::Path::new(&format!("/proc/{pid}")).exists()
+        {
+            talk(&format!("note: there is no process {pid} now"));
+        }
+    }
+}
+
+/// States that `sock:inet_sock_set_state` has no transitions for.
+const NEVER_SEEN: [State; 3] = [State::TimeWait, State::NewSynReceived, State::BoundInactive];
+
+/// What the JSON says in its first line, for people: a line for each reason.
+fn tell_what_is_missing(session: &Session) {
+    let hooks = session.hooks.iter().filter_map(|hook| match &hook.status {
+        HookStatus::Unavailable(reason) => Some((&hook.name, reason)),
+        HookStatus::Attached | HookStatus::NotNeeded => None,
+    });
+    let fields = session
+        .missing_fields
+        .iter()
+        .map(|(field, why)| (field, why));
+    let mut by_reason: Vec<(&String, Vec<&str>)> = Vec::new();
+    for (name, reason) in hooks.chain(fields) {
+        match by_reason.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => by_reason.push((reason, vec![name])),
+        }
+    }
+    for (reason, names) in by_reason {
+        talk(&format!("note: without {}: {reason}", names.join(", ")));
+    }
+    if session
+        .hooks
+        .iter()
+        .any(|hook| matches!(hook.status, HookStatus::Unavailable(_)))
+    {
+        talk("hint: `tracer doctor` says what each is for and what mends it");
+    }
+}
