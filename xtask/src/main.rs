@@ -6,6 +6,7 @@
     reason = "a command-line tool of the developers"
 )]
 
+mod bench;
 mod ebpf;
 mod setup;
 mod toolchain;
@@ -38,6 +39,11 @@ enum Chore {
     },
     /// Test tracer on other kernels, in virtual machines
     Vm(vm::VmArgs),
+    /// Measure what tracing costs, beside other tracers; needs root
+    Bench(bench::BenchArgs),
+    /// Make many short connections on loopback
+    #[command(hide = true)]
+    Storm(bench::storm::StormArgs),
     /// In a virtual machine: make connections and compare what tracer and the kernel say of them
     #[command(hide = true)]
     GuestStorm {
@@ -56,6 +62,8 @@ fn main() -> anyhow::Result<()> {
         Chore::BuildEbpf => ebpf::build(),
         Chore::CheckEbpf { rebuild } => ebpf::check(rebuild),
         Chore::Vm(arguments) => vm::run(&arguments, &ebpf::root()),
+        Chore::Bench(arguments) => bench::run(&arguments, &ebpf::root()),
+        Chore::Storm(arguments) => bench::storm::main(&arguments),
         Chore::GuestStorm { hook } => vm::storm::main(&hook),
     }
 }

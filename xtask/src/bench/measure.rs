@@ -1,0 +1,186 @@
+//! One run: start a tracer, let the storm blow, stop the tracer, read the meters.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::resource::{Usage, UsageWho, getrusage};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::figures::Traced;
+use super::storm::{Load, Storm};
+use super::tracers::Tracer;
+
+/// A tracer that does not end by then is stuck.
+const PATIENCE: Duration = Duration::from_mins(2);
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// Where runs leave their output.
+pub(super) struct Bench {
+    folder: PathBuf,
+}
+
+impl Bench {
+    /// In memory, where there is such a place: the disk is not what is measured.
+    pub(super) fn new() -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let folder = parent.join(format!("tracer-bench-{}", std::process::id()));
+        fs::create_dir(&folder)?;
+        Ok(Self { folder })
+    }
+
+    /// The storm alone.
+    #[expect(clippy::unused_self, reason = "a run like the others")]
+    pub(super) fn storm(&self, load: &Load) -> Result<Storm> {
+        let output = Command::new(std::env::current_exe()?)
+            .args(load.command_line())
+            .stdin(Stdio::null())
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "the storm failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Whether a tracer runs here, or why not.
+    pub(super) fn try_out(&self, tracer: &Tracer) -> Result<()> {
+        self.run(tracer, |_| Ok(())).map(drop)
+    }
+
+    /// The storm under a tracer.
+    pub(super) fn traced(&self, tracer: &Tracer, load: &Load) -> Result<Traced> {
+        let mut peak_bytes = 0;
+        let run = self.run(tracer, |child| {
+            let storm = self.storm(load)?;
+            peak_bytes = peak_of(child)?;
+            Ok(storm)
+        })?;
+        Ok(Traced {
+            storm: run.value,
+            events: tracer.count(&run.file)?,
+            cpu_ns: run.cpu_ns,
+            output_bytes: fs::metadata(&run.file)?.len(),
+            peak_bytes,
+        })
+    }
+
+    /// Time in a tracer's kernel programs for each transition of the storm. The kernel's own measuring
+    /// costs more than is measured here, so this is a run apart.
+    pub(super) fn program_ns(&self, tracer: &Tracer, load: &Load) -> Result<Option<f64>> {
+        let before = fs::read_to_string(STATISTICS).unwrap_or_default();
+        if fs::write(STATISTICS, "1").is_err() {
+            return Ok(None);
+        }
+        let run = self.run(tracer, |child| {
+            let storm = self.storm(load)?;
+            Ok((programs_ns(child)?, storm.transitions))
+        });
+        fs::write(STATISTICS, before.trim())?;
+        let (ns, transitions) = run?.value;
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        Ok(Some(ns as f64 / transitions.max(1) as f64))
+    }
+
+    fn run<T>(&self, tracer: &Tracer, work: impl FnOnce(&Child) -> Result<T>) -> Result<Run<T>> {
+        let file = self.folder.join("output");
+        let _ = fs::remove_file(&file);
+        let mut child = tracer.command(&file)?.spawn()?;
+        thread::sleep(tracer.settle);
+        if let Some(status) = child.try_wait()? {
+            bail!("{} ended by itself: {status}", tracer.name);
+        }
+        let value = work(&child);
+        let before = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        stop(&mut child)?;
+        let after = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        Ok(Run {
+            value: value?,
+            file,
+            cpu_ns: cpu_ns(&after) - cpu_ns(&before),
+        })
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+struct Run<T> {
+    value: T,
+    file: PathBuf,
+    cpu_ns: f64,
+}
+
+/// Processor time, kernel included, in nanoseconds.
+pub(super) fn cpu_ns(usage: &Usage) -> f64 {
+    [usage.user_time(), usage.system_time()]
+        .into_iter()
+        .map(|time| {
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+            let (seconds, microseconds) = (time.tv_sec() as f64, time.tv_usec() as f64);
+            seconds * 1e9 + microseconds * 1e3
+        })
+        .sum()
+}
+
+fn stop(child: &mut Child) -> Result<()> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.context("no process id")?, Signal::INT)?;
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("it did not end within {PATIENCE:?} of SIGINT");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn peak_of(child: &Child) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+    let kibibytes = number_after(&status, "VmHWM:").context("no VmHWM")?;
+    Ok(kibibytes * 1024)
+}
+
+/// Run time of all programs that a process holds.
+fn programs_ns(child: &Child) -> Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(format!("/proc/{}/fdinfo", child.id()))? {
+        // It may have been closed since.
+        let info = fs::read_to_string(entry?.path()).unwrap_or_default();
+        sum += number_after(&info, "run_time_ns:").unwrap_or(0);
+    }
+    Ok(sum)
+}
+
+fn number_after(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_proc_files() {
+        let status = "Name:\tx\nVmHWM:\t    1234 kB\n";
+        assert_eq!(number_after(status, "VmHWM:"), Some(1234));
+        assert_eq!(number_after("run_time_ns:\t77\n", "run_time_ns:"), Some(77));
+        assert_eq!(number_after("", "run_time_ns:"), None);
+    }
+}
