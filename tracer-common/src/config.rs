@@ -150,6 +150,24 @@ pub struct Config {
 
     /// `task_struct.flags`
     pub task_flags: u32,
+    /// `task_struct.group_leader`
+    pub task_leader: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `task_struct.start_boottime`
+    pub task_start: u32,
+    /// `task_struct.thread_pid`
+    pub task_thread_pid: u32,
+    /// `pid.level`
+    pub pid_level: u32,
+    /// `pid.numbers`
+    pub pid_numbers: u32,
+    /// Bytes of a `struct upid`
+    pub upid_bytes: u32,
+    /// `upid.nr`
+    pub upid_nr: u32,
+    /// 1 if the kernel has cgroups, else 0.
+    pub has_cgroups: u32,
     /// `task_struct.files`
     pub task_files: u32,
     /// `files_struct.fdt`
@@ -216,6 +234,15 @@ impl Config {
         tcp_total_retrans: ABSENT,
         hook_arguments: 0,
         task_flags: ABSENT,
+        task_leader: ABSENT,
+        task_comm: ABSENT,
+        task_start: ABSENT,
+        task_thread_pid: ABSENT,
+        pid_level: ABSENT,
+        pid_numbers: ABSENT,
+        upid_bytes: ABSENT,
+        upid_nr: ABSENT,
+        has_cgroups: 0,
         task_files: ABSENT,
         files_fdt: ABSENT,
         fdt_fd: ABSENT,
@@ -239,5 +266,5 @@ impl Config {
 
 const _: () = {
     assert!(align_of::<Config>() == 4);
-    assert!(size_of::<Config>() == 4 * 42);
+    assert!(size_of::<Config>() == 4 * 51);
 };

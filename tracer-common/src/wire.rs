@@ -42,6 +42,14 @@ pub const FLAG_DETAIL: u16 = 1 << 5;
 pub const TASK_KIND_KNOWN: u32 = 1;
 /// [`Task::flags`]: a kernel thread (`PF_KTHREAD`).
 pub const TASK_KERNEL_THREAD: u32 = 1 << 1;
+/// [`Task::flags`]: [`Task::ns_pid`] was read.
+pub const TASK_NS_PID: u32 = 1 << 2;
+/// [`Task::flags`]: [`Task::start_ns`] was read.
+pub const TASK_START: u32 = 1 << 3;
+/// [`Task::flags`]: [`Task::cgroup_id`] was read.
+pub const TASK_CGROUP: u32 = 1 << 4;
+/// [`Task::flags`]: [`Task::comm`] is the name of the process, not that of the one thread.
+pub const TASK_PROCESS_COMM: u32 = 1 << 5;
 
 /// First bytes of every record.
 #[repr(C)]
@@ -89,7 +97,7 @@ pub struct StateRecord {
     pub remote_addr: [u8; 16],
 }
 
-/// The task that was running the kernel code.
+/// The process of the task that was running the kernel code.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Task {
@@ -97,8 +105,18 @@ pub struct Task {
     pub pid: u32,
     /// `TASK_*`.
     pub flags: u32,
-    /// Command name, NUL padded. Chosen by the process: never trusted.
+    /// Command name, NUL padded: of the process (its first thread), or with no [`TASK_PROCESS_COMM`] of
+    /// the thread. Chosen by the process: never trusted.
     pub comm: [u8; 16],
+    /// Id of its cgroup in the hierarchy of version 2; meaningful with [`TASK_CGROUP`].
+    pub cgroup_id: u64,
+    /// When the process started, nanoseconds of `CLOCK_BOOTTIME`: tells apart processes that used the same
+    /// pid. Meaningful with [`TASK_START`].
+    pub start_ns: u64,
+    /// Process id in its own pid namespace; meaningful with [`TASK_NS_PID`].
+    pub ns_pid: u32,
+    /// Real user id, in the initial user namespace.
+    pub uid: u32,
 }
 
 /// A process took the socket off a listener's queue with `accept` or `accept4`.
@@ -169,8 +187,8 @@ pub struct SynAckRecord {
 const _: () = {
     assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
     assert!(size_of::<StateRecord>() == 80 && align_of::<StateRecord>() == 8);
-    assert!(size_of::<Task>() == 24);
-    assert!(size_of::<AcceptRecord>() == 48);
+    assert!(size_of::<Task>() == 48);
+    assert!(size_of::<AcceptRecord>() == 72);
     assert!(size_of::<Counts>() == 40);
     assert!(size_of::<EvidenceRecord>() == 32);
     assert!(size_of::<SynAckRecord>() == 72);

@@ -180,11 +180,15 @@ fn endpoint(family: Family, addr: [u8; 16], port: u16) -> Endpoint {
 }
 
 fn task(record: &wire::Task) -> Task {
+    let known = |flag| record.flags & flag != 0;
     Task {
         pid: record.pid,
         comm: Comm(record.comm),
-        kernel_thread: (record.flags & wire::TASK_KIND_KNOWN != 0)
-            .then_some(record.flags & wire::TASK_KERNEL_THREAD != 0),
+        kernel_thread: known(wire::TASK_KIND_KNOWN).then(|| known(wire::TASK_KERNEL_THREAD)),
+        ns_pid: known(wire::TASK_NS_PID).then_some(record.ns_pid),
+        uid: record.uid,
+        start_ns: known(wire::TASK_START).then_some(record.start_ns),
+        cgroup_id: known(wire::TASK_CGROUP).then_some(record.cgroup_id),
     }
 }
 
@@ -220,8 +224,12 @@ mod tests {
 
     const TASK: wire::Task = wire::Task {
         pid: 77,
-        flags: wire::TASK_KIND_KNOWN,
+        flags: wire::TASK_KIND_KNOWN | wire::TASK_NS_PID | wire::TASK_CGROUP,
         comm: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0",
+        cgroup_id: 4242,
+        start_ns: 5,
+        ns_pid: 7,
+        uid: 33,
     };
 
     fn state(bytes: &[u8]) -> StateEvent {
@@ -246,6 +254,8 @@ mod tests {
         let task = event.task.unwrap();
         assert_eq!((task.pid, task.comm.as_bytes()), (77, &b"curl"[..]));
         assert_eq!(task.kernel_thread, Some(false));
+        assert_eq!((task.ns_pid, task.uid), (Some(7), 33));
+        assert_eq!((task.cgroup_id, task.start_ns), (Some(4242), None));
         for length in 0..bytes.len() {
             assert!(matches!(
                 decode(&bytes[..length]),
@@ -311,7 +321,7 @@ mod tests {
         }
 
         #[test]
-        fn any_state_record_decodes(tail in proptest::collection::vec(any::<u8>(), 142)) {
+        fn any_state_record_decodes(tail in proptest::collection::vec(any::<u8>(), 166)) {
             let mut bytes = wire::KIND_STATE.as_bytes().to_vec();
             bytes.extend(tail);
             prop_assert!(decode(&bytes).is_ok());

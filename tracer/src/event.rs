@@ -198,10 +198,18 @@ impl Protocol {
 pub struct Task {
     /// Process id (thread group) in the initial pid namespace.
     pub pid: u32,
-    /// Command name.
+    /// Command name: of the process, where the kernel's layout is known, else of the thread.
     pub comm: Comm,
     /// Whether it is a kernel thread; `None` where the kernel's layout is not known.
     pub kernel_thread: Option<bool>,
+    /// Process id in its own pid namespace, where the kernel's layout is known.
+    pub ns_pid: Option<u32>,
+    /// Real user id in the initial user namespace.
+    pub uid: u32,
+    /// When the process started (`CLOCK_BOOTTIME`, ns), where the kernel's layout is known.
+    pub start_ns: Option<u64>,
+    /// Id of its cgroup in the hierarchy of version 2, where the kernel has cgroups.
+    pub cgroup_id: Option<u64>,
 }
 
 /// A command name as the kernel keeps it: at most 15 bytes, any bytes, chosen by the process.

@@ -119,6 +119,13 @@ impl<'a> Btf<'a> {
         Ok(btf)
     }
 
+    /// Size in bytes of a structure.
+    pub fn size(&self, name: &str) -> Result<u32, BtfError> {
+        self.structs(name)
+            .find_map(|id| self.size_of(id, MAX_DEPTH))
+            .ok_or_else(|| BtfError::NoStruct(name.to_owned()))
+    }
+
     /// Offset in bytes of a field of `size` bytes (`None`: of any size). `path` is dotted; members of
     /// anonymous structures and unions are found by their own names.
     pub fn offset(&self, parent: &str, path: &str, size: Option<u32>) -> Result<u32, BtfError> {

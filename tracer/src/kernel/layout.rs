@@ -47,7 +47,9 @@ pub fn resolve(
             layout.evidence = Err(reason.clone());
             layout.missing.push(("netns".to_owned(), reason.clone()));
             layout.missing.push(("counts".to_owned(), reason.clone()));
-            layout.missing.push(("kernel_thread".to_owned(), reason));
+            for field in ["kernel_thread", "process_comm", "ns_pid"] {
+                layout.missing.push((field.to_owned(), reason.clone()));
+            }
         }
     }
     layout.classic = state.and_then(|format| layout.resolve_record(format));
@@ -77,6 +79,15 @@ impl Layout {
             Err(error) => self
                 .missing
                 .push(("kernel_thread".to_owned(), error.to_string())),
+        }
+        if let Err(error) = self.resolve_process(btf) {
+            self.config.task_leader = ABSENT;
+            for field in ["process_comm", "ns_pid"] {
+                self.missing.push((field.to_owned(), error.to_string()));
+            }
+        } else if let Err(error) = self.resolve_pid(btf) {
+            self.config.task_thread_pid = ABSENT;
+            self.missing.push(("ns_pid".to_owned(), error.to_string()));
         }
         self.accept = self.resolve_files(btf).map_err(|error| error.to_string());
     }
@@ -122,6 +133,24 @@ impl Layout {
         let net = self.find(btf, "sock_common", "skc_net.net", Some(8))?;
         self.config.skc_net = fits(net, 8, SOCK_COMMON_WINDOW)?;
         self.config.net_inum = self.find(btf, "net", "ns.inum", Some(4))?;
+        Ok(())
+    }
+
+    fn resolve_process(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
+        self.config.task_comm = self.find(btf, "task_struct", "comm", Some(16))?;
+        self.config.task_start = self
+            .find(btf, "task_struct", "start_boottime", Some(8))
+            .unwrap_or(ABSENT);
+        self.config.task_leader = self.find(btf, "task_struct", "group_leader", Some(8))?;
+        Ok(())
+    }
+
+    fn resolve_pid(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
+        self.config.pid_level = self.find(btf, "pid", "level", Some(4))?;
+        self.config.pid_numbers = self.find(btf, "pid", "numbers", None)?;
+        self.config.upid_nr = self.find(btf, "upid", "nr", Some(4))?;
+        self.config.upid_bytes = btf.size("upid")?;
+        self.config.task_thread_pid = self.find(btf, "task_struct", "thread_pid", Some(8))?;
         Ok(())
     }
 
@@ -256,7 +285,7 @@ mod tests {
         assert_eq!(layout.raw, Err("no BTF".into()));
         assert_eq!(layout.classic, Err("no tracefs".into()));
         assert_eq!(layout.accept, Err("no BTF".into()));
-        assert_eq!(layout.missing.len(), 3);
+        assert_eq!(layout.missing.len(), 5);
     }
 
     #[test]

@@ -250,6 +250,8 @@ fn read_layout(tracefs: &Result<TraceFs, String>) -> (Layout, Vec<(u32, String)>
     if has(&format("tcp", "tcp_retransmit_skb"), "err") {
         layout.config.hook_arguments |= ARGUMENT_RETRANSMIT_ERROR;
     }
+    // Without cgroups the kernel refuses the very call.
+    layout.config.has_cgroups = u32::from(std::path::Path::new("/proc/self/cgroup").exists());
     let reasons = reset.map_or_else(|_| Vec::new(), |format| format.symbols("reason"));
     (layout, reasons)
 }

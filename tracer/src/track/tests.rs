@@ -121,6 +121,10 @@ fn task(text: &str) -> Task {
         pid: parts.next().unwrap().parse().unwrap(),
         comm: Comm::from(parts.next().unwrap_or("app")),
         kernel_thread: Some(parts.next() == Some("k")),
+        ns_pid: None,
+        uid: 0,
+        start_ns: None,
+        cgroup_id: None,
     }
 }
 

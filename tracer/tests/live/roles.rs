@@ -21,6 +21,19 @@ pub(crate) fn play(role: &str, arguments: &[String]) -> Result<()> {
         "answer-passed" => stage::answer(TcpStream::from(receive_descriptor()?)),
         "accept" => stage::answer(stage::accept(&TcpListener::from(inherited()?))?),
         "accept-and-wait" => accept_and_wait(&TcpListener::from(inherited()?)),
+        "accept-passed" => stage::answer(stage::accept(&TcpListener::from(receive_descriptor()?))?),
+        "listen-then-become-accept" => {
+            let listener = OwnedFd::from(stage::listen(place(arguments)?)?);
+            stage::become_actor(successor(arguments)?, "accept-once-ready", listener)
+        }
+        "accept-once-ready" => {
+            ready();
+            stage::answer(stage::accept(&TcpListener::from(inherited()?))?)
+        }
+        "accept-then-become-answer" => {
+            let accepted = OwnedFd::from(stage::accept(&TcpListener::from(inherited()?))?);
+            stage::become_actor(successor(arguments)?, "answer", accepted)
+        }
         "reuseport" => reuseport(place(arguments)?),
         "connect" => connect_and_wait(place(arguments)?),
         "talk" => talk(arguments),
@@ -30,6 +43,11 @@ pub(crate) fn play(role: &str, arguments: &[String]) -> Result<()> {
 
 fn place(arguments: &[String]) -> Result<SocketAddr> {
     Ok(arguments.first().context("a role needs a place")?.parse()?)
+}
+
+/// Name of the actor that a process becomes: its last argument.
+fn successor(arguments: &[String]) -> Result<&str> {
+    Ok(arguments.last().context("a role needs a successor")?)
 }
 
 /// The socket that came as standard input.

@@ -157,7 +157,8 @@ fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Tr
 /// What a scenario told about itself.
 #[derive(Default)]
 struct Facts {
-    actors: BTreeMap<u32, String>,
+    /// The names of each process: it takes another one when it becomes another program.
+    actors: BTreeMap<u32, Vec<String>>,
     namespaces: BTreeSet<u32>,
 }
 
@@ -219,7 +220,8 @@ fn play_apart(scenario: &Scenario) -> Result<Facts> {
     for line in said.lines() {
         match *line.splitn(3, ' ').collect::<Vec<_>>().as_slice() {
             ["actor", name, pid] => {
-                facts.actors.insert(pid.parse()?, name.to_owned());
+                let names = facts.actors.entry(pid.parse()?).or_default();
+                names.push(name.to_owned());
             }
             ["netns", inode] => {
                 facts.namespaces.insert(inode.parse()?);
@@ -308,16 +310,14 @@ fn describe_record(life: &Life<Record>) -> Result<String> {
 fn describe_lines(life: &Life<Transition>, facts: &Facts) -> Result<String> {
     let mut owners: Vec<String> = Vec::new();
     for line in &life.steps {
-        let actor = line.pid.map(|pid| {
-            let actor = facts.actors.get(&pid).cloned();
-            actor.unwrap_or_else(|| format!("pid {pid}"))
-        });
-        let owner = match actor {
-            Some(actor) => {
-                ensure!(
-                    line.comm.as_deref() == Some(&stage::comm_of(&actor)),
-                    "the command is not that of {actor}: {line:?}"
-                );
+        let owner = match line.pid {
+            Some(pid) => {
+                let names = facts.actors.get(&pid).into_iter().flatten();
+                let is_its = |name: &&String| line.comm.as_deref() == Some(&stage::comm_of(name));
+                let actor = names.clone().find(is_its).with_context(|| {
+                    let names: Vec<_> = names.collect();
+                    format!("process {pid} is {names:?}: {line:?}")
+                })?;
                 format!("{}:{actor}", line.owner_source)
             }
             None => line.owner_source.clone(),

@@ -317,7 +317,18 @@ pub(crate) fn comm_of(actor: &str) -> String {
     format!("live-{actor}")
 }
 
-fn report_actor(name: &str, pid: u32) {
+/// Becomes, as the same process, the actor `after` in a role, with `stdin` for it.
+pub(crate) fn become_actor(after: &str, role: &str, stdin: impl Into<Stdio>) -> Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    let error = Command::new("/proc/self/exe")
+        .args(["--role", role, after])
+        .stdin(stdin)
+        .exec();
+    Err(error).context("cannot become another program")
+}
+
+/// Tells the runner of a name that a process goes by.
+pub(crate) fn report_actor(name: &str, pid: u32) {
     report("actor", format_args!("{name} {pid}"));
 }
 

@@ -32,6 +32,43 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
     },
     Scenario {
+        name: "named_threads",
+        play: named_threads,
+        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+    },
+    Scenario {
+        name: "connected_then_passed_on",
+        play: connected_then_passed_on,
+        sockets: &[LISTENER, CLIENT_SECOND, SERVER_FIRST],
+    },
+    Scenario {
+        name: "listener_passed_on",
+        play: listener_passed_on,
+        sockets: &[
+            LISTENER,
+            CLIENT_FIRST,
+            SERVER_SECOND.owned("listener:main accept:child"),
+        ],
+    },
+    Scenario {
+        name: "exec_between_listen_and_accept",
+        play: exec_between_listen_and_accept,
+        sockets: &[
+            LISTENER.owned("listen:before"),
+            CLIENT_FIRST,
+            SERVER_SECOND.owned("listener:before accept:after"),
+        ],
+    },
+    Scenario {
+        name: "exec_after_accept",
+        play: exec_after_accept,
+        sockets: &[
+            LISTENER,
+            CLIENT_FIRST,
+            SERVER_SECOND.owned("listener:main accept:before"),
+        ],
+    },
+    Scenario {
         name: "shared_listener",
         play: shared_listener,
         sockets: &[
@@ -96,18 +133,90 @@ fn accepted_then_inherited(stage: &Stage) -> Result<()> {
 /// Accepted here, handed over by `SCM_RIGHTS`, served and closed there.
 fn accepted_then_passed_on(stage: &Stage) -> Result<()> {
     let (_listener, mut client, server) = stage.pair()?;
-    let (here, there) = UnixStream::pair()?;
-    let child = stage::actor("child", "answer-passed", &[], OwnedFd::from(there))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let passed = [server.as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&passed));
-    let flags = SendFlags::empty();
-    rustix::net::sendmsg(&here, &[IoSlice::new(&[0])], &mut control, flags)?;
-    drop(server);
+    let child = pass_on(server.into(), "answer-passed")?;
     stage::ask(&mut client)?;
     drop(client);
     child.finish()
+}
+
+/// Hands a descriptor over by `SCM_RIGHTS` to another process in a role.
+fn pass_on(descriptor: OwnedFd, role: &str) -> Result<Actor> {
+    let (here, there) = UnixStream::pair()?;
+    let child = stage::actor("child", role, &[], OwnedFd::from(there))?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let passed = [descriptor.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&passed));
+    let flags = SendFlags::empty();
+    rustix::net::sendmsg(&here, &[IoSlice::new(&[0])], &mut control, flags)?;
+    Ok(child)
+}
+
+/// Connected here, handed over, used and closed there: it remains the connection of who connected.
+fn connected_then_passed_on(stage: &Stage) -> Result<()> {
+    let (_listener, client, mut server) = stage.pair()?;
+    let child = pass_on(client.into(), "answer-passed")?;
+    stage::ask(&mut server)?;
+    drop(server);
+    child.finish()
+}
+
+/// Listened here, as the likes of inetd do, accepted where the listener was handed over to.
+fn listener_passed_on(stage: &Stage) -> Result<()> {
+    let listener = stage::listen(stage.place())?;
+    let mut client = stage::connect(stage.place())?;
+    let child = pass_on(listener.into(), "accept-passed")?;
+    stage::ask(&mut client)?;
+    drop(client);
+    child.finish()
+}
+
+/// A process that becomes another program: shown is what it was when it listened, and when it accepted.
+fn exec_between_listen_and_accept(stage: &Stage) -> Result<()> {
+    let arguments = [stage.place().to_string(), "after".to_owned()];
+    let mut server = stage::actor(
+        "before",
+        "listen-then-become-accept",
+        &arguments,
+        Stdio::null(),
+    )?;
+    stage::report_actor("after", server.pid());
+    server.await_ready()?;
+    stage::ask(&mut stage::connect(stage.place())?)?;
+    server.finish()
+}
+
+/// A process that accepts, then becomes the program that serves: shown is what accepted.
+fn exec_after_accept(stage: &Stage) -> Result<()> {
+    let listener = stage::listen(stage.place())?;
+    let after = ["after".to_owned()];
+    let inherited = listener.as_fd().try_clone_to_owned()?;
+    let server = stage::actor("before", "accept-then-become-answer", &after, inherited)?;
+    stage::report_actor("after", server.pid());
+    stage::ask(&mut stage::connect(stage.place())?)?;
+    server.finish()
+}
+
+/// A process is shown by its own name, whatever its threads are called.
+fn named_threads(stage: &Stage) -> Result<()> {
+    let listener = stage::listen(stage.place())?;
+    let place = stage.place();
+    let serve = move || stage::answer(stage::accept(&listener)?);
+    let ask = move || stage::ask(&mut stage::connect(place)?);
+    let named = |name: &str, work: Box<dyn FnOnce() -> Result<()> + Send>| {
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)
+    };
+    let threads = [
+        named("acceptor", Box::new(serve))?,
+        named("asker", Box::new(ask))?,
+    ];
+    for thread in threads {
+        let done = thread.join();
+        done.map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    }
+    Ok(())
 }
 
 fn accepted_by_a_thread(stage: &Stage) -> Result<()> {
