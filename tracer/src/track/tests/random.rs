@@ -17,6 +17,7 @@ enum Input {
     Timeout,
 }
 
+#[expect(clippy::large_enum_variant, reason = "most of them are events")]
 enum Told {
     Event(Event),
     Loss(u64),

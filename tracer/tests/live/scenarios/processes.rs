@@ -149,6 +149,7 @@ fn pass_on(descriptor: OwnedFd, role: &str) -> Result<Actor> {
     control.push(SendAncillaryMessage::ScmRights(&passed));
     let flags = SendFlags::empty();
     rustix::net::sendmsg(&here, &[IoSlice::new(&[0])], &mut control, flags)?;
+    drop(descriptor);
     Ok(child)
 }
 
