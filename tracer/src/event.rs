@@ -68,7 +68,8 @@ pub struct AcceptEvent {
 pub struct EvidenceEvent {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,
-    /// Kernel address of the socket; of the listener for [`Evidence::SynAckRetransmit`].
+    /// Kernel address of the socket; of the listener for [`Evidence::SynAckRetransmit`],
+    /// with TCP fast open of the connection.
     pub sk: u64,
     /// What happened.
     pub what: Evidence,

@@ -85,6 +85,16 @@ impl<'a> Facts<'a> {
         matches!(self.left, Some(State::SynSent | State::SynReceived))
     }
 
+    /// TCP fast open gives a connection its socket with the SYN. That shows where it was closed before the
+    /// final ACK: any other connection of a listener has its socket from that ACK on.
+    pub(super) fn had_a_socket_from_the_syn_on(&self) -> bool {
+        let steps = self.conn.steps.iter();
+        let mut moves = steps.clone().zip(steps.skip(1));
+        self.conn.role == Role::Server
+            && moves
+                .any(|(from, to)| (from.state, to.state) == (State::SynReceived, State::FinWait1))
+    }
+
     /// Has said FIN: the application may be gone.
     pub(super) fn is_closing(&self) -> bool {
         matches!(

@@ -28,9 +28,10 @@ pub(super) fn synack_retransmits(f: &Facts<'_>) -> Option<u32> {
     match f.conn.role {
         Role::Server => match evidence.opened {
             Some(opened) => Some(opened.retransmits),
-            None => (f.sources.synack_retransmit && evidence.synacks_counted)
-                .then(|| counted(f, evidence.synack_retransmits))
-                .flatten(),
+            None => (f.sources.synack_retransmit
+                && (evidence.synacks_counted || f.had_a_socket_from_the_syn_on()))
+            .then(|| counted(f, evidence.synack_retransmits))
+            .flatten(),
         },
         Role::Both => counted(f, evidence.synack_retransmits),
         Role::Client => Some(0),

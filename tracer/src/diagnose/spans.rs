@@ -56,6 +56,9 @@ fn observed(f: &Facts<'_>) -> Vec<StateSpan> {
 /// SYN-ACK was sent once, else it is not known since when it was half-open.
 fn half_open(f: &Facts<'_>, spans: &mut [StateSpan]) {
     let opened = f.evidence().opened;
+    if f.had_a_socket_from_the_syn_on() {
+        return;
+    }
     let established_ns = spans
         .iter()
         .find(|span| span.state == State::Established)

@@ -294,6 +294,25 @@ fn a_handshake_with_retransmissions_has_no_known_beginning() {
 }
 
 #[test]
+fn a_fast_open_closed_before_the_final_ack() {
+    let found = diagnosed(&[
+        "A LI>SR l=10.0.0.1/80 r=10.0.0.9/1234",
+        "A accept=6",
+        "A SR>F1",
+        "A synack l=10.0.0.1/80 r=10.0.0.9/1234",
+        "A rtx",
+        "A F1>F2",
+        "A F2>CL counts=acked:1,received:9,re:2",
+    ]);
+    assert_eq!((found.verdict, found.closed_by), (Verdict::Closed, LOCAL));
+    assert!(spans(&found).starts_with("SYN_RECEIVED 20, FIN_WAIT_1 30, FIN_WAIT_2 -"));
+    assert_eq!(
+        (found.synack_retransmits, found.retransmits),
+        (Some(1), Some(1))
+    );
+}
+
+#[test]
 fn both_close_at_once() {
     let found = diagnosed(&[
         "A CL>SS p0",

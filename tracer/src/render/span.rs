@@ -57,20 +57,30 @@ pub(crate) fn spans(
     ending: Ending,
     now_ns: u64,
 ) -> Vec<Span> {
-    let last = diagnosis.states.len().saturating_sub(1);
-    let spans = diagnosis.states.iter().enumerate();
-    spans
-        .map(|(index, &known)| Span {
+    let states = diagnosis.states.iter();
+    let nexts = states.clone().skip(1).map(Some).chain([None]);
+    states
+        .zip(nexts)
+        .map(|(&known, next)| Span {
             known,
-            lasted: lasted(conn, &known, ending, (index == last).then_some(now_ns)),
+            lasted: lasted(conn, &known, next, ending, now_ns),
         })
         .collect()
 }
 
-/// `now_ns` is given for the last state only.
-fn lasted(conn: &Connection, known: &StateSpan, ending: Ending, now_ns: Option<u64>) -> Lasted {
+fn lasted(
+    conn: &Connection,
+    known: &StateSpan,
+    next: Option<&StateSpan>,
+    ending: Ending,
+    now_ns: u64,
+) -> Lasted {
+    let now_ns = next.is_none().then_some(now_ns);
     let cut_off_ns = now_ns.filter(|_| matches!(ending, Ending::AgedOut | Ending::StillOpen));
-    let part_ns = part_seen(conn, known);
+    let is_closed =
+        |next: &StateSpan| next.state == State::Closed && next.evidence == SpanEvidence::Observed;
+    // With its socket the connection was over.
+    let part_ns = part_seen(conn, known).filter(|_| !next.is_some_and(is_closed));
     match known.duration_ns {
         Some(ns) if cut_off_ns.is_some() || part_ns == Some(ns) => Lasted::AtLeast(ns),
         Some(ns) => Lasted::Exactly(ns),

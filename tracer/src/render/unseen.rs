@@ -30,8 +30,10 @@ pub(crate) fn next(protocol: Protocol, from: State, to: State) -> &'static [Stat
 
 /// Whether the socket was in `from` for only a part of the time the connection was.
 pub(crate) fn is_minimum(role: Role, protocol: Protocol, from: State, to: State) -> bool {
-    // With simultaneous open it is the socket itself that waits in SYN_RECEIVED.
-    (from == State::SynReceived && role != Role::Both) || next(protocol, from, to).contains(&from)
+    // With simultaneous open it is the socket itself that waits in SYN_RECEIVED. With TCP fast open as
+    // well, which shows where it is closed before the final ACK.
+    (from == State::SynReceived && role != Role::Both && to != State::FinWait1)
+        || next(protocol, from, to).contains(&from)
 }
 
 #[cfg(test)]
@@ -60,6 +62,12 @@ mod tests {
         let (syn_received, established) = (State::SynReceived, State::Established);
         assert!(is_minimum(Role::Server, tcp, syn_received, established));
         assert!(!is_minimum(Role::Both, tcp, syn_received, established));
+        assert!(!is_minimum(
+            Role::Server,
+            tcp,
+            syn_received,
+            State::FinWait1
+        ));
         assert!(is_minimum(
             Role::Client,
             tcp,

@@ -109,8 +109,9 @@ impl Gathered {
                     self.soft_error = soft_error;
                 }
             }
-            // Known by its addresses, not by a socket.
-            Evidence::SynAckRetransmit { .. } => {}
+            Evidence::SynAckRetransmit { .. } => {
+                self.synack_retransmits = self.synack_retransmits.saturating_add(1);
+            }
         }
     }
 }

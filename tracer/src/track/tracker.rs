@@ -323,6 +323,13 @@ impl Tracker {
             remote,
         } = &event.what
         {
+            // With TCP fast open it is the socket of the connection that sends it.
+            if let Some(entry) = self.sockets.get_mut(&event.sk)
+                && entry.role == Role::Server
+            {
+                entry.note(event);
+                return;
+            }
             let lost = half_open.retransmitted(*netns, local, remote, event.mono_ns);
             stats.half_open_lost += lost;
         } else if let Some(entry) = self.sockets.get_mut(&event.sk) {
