@@ -6,7 +6,7 @@
 //!
 //! - [`oracle`]: the kernel's own record, by ftrace
 //! - [`tracer`]: the command, run as its users run it
-//! - [`compare`], [`lives`]: the one against the other
+//! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
 //! - [`runner`], [`filters`], [`server`], [`cli`]: the tests
@@ -21,6 +21,7 @@ mod harness;
 mod lives;
 mod netns;
 mod oracle;
+mod outcome;
 mod roles;
 mod runner;
 mod scenarios;

@@ -26,6 +26,8 @@ use ring::PageLayout;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 const EVENT: &str = "events/sock/inet_sock_set_state";
+const RETRANSMIT: &str = "events/tcp/tcp_retransmit_skb";
+const RETRANSMIT_SYNACK: &str = "events/tcp/tcp_retransmit_synack";
 
 /// One record of the tracepoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +46,32 @@ pub(crate) struct Record {
     pub(crate) task: u32,
 }
 
+/// Something was sent again.
+#[derive(Clone, Debug)]
+pub(crate) struct Resent {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub(crate) mono_ns: u64,
+    /// Of the socket; of the listener where a half-open connection has none of its own.
+    pub(crate) skaddr: u64,
+    /// The kernel's name for the state of the socket; nothing for the SYN-ACK of a half-open connection.
+    pub(crate) state: Option<String>,
+    /// Not v4-mapped, here and below.
+    pub(crate) local: (IpAddr, u16),
+    pub(crate) remote: (IpAddr, u16),
+}
+
+/// All that was recorded, each in the order of time.
+pub(crate) struct Recording {
+    pub(crate) records: Vec<Record>,
+    pub(crate) resent: Vec<Resent>,
+}
+
 /// An ftrace instance that records; gone when dropped.
 pub(crate) struct Oracle {
     instance: PathBuf,
     format: Format,
+    retransmit: Format,
+    retransmit_synack: Format,
 }
 
 impl Oracle {
@@ -64,26 +88,38 @@ impl Oracle {
         let instance = tracefs.join("instances").join(name);
         fs::create_dir(&instance).context("cannot make an ftrace instance")?;
         // From here on dropping it removes the instance.
-        let mut oracle = Self {
+        let oracle = Self {
             instance,
-            format: Format::default(),
+            format: format_of(&tracefs, EVENT)?,
+            retransmit: format_of(&tracefs, RETRANSMIT)?,
+            retransmit_synack: format_of(&tracefs, RETRANSMIT_SYNACK)?,
         };
-        let description = fs::read_to_string(tracefs.join(EVENT).join("format"))?;
-        oracle.format = Format::parse(&description)?;
+        oracle.format.ensure_states()?;
         oracle.set("trace_clock", "mono")?;
         oracle.set("buffer_size_kb", &buffer_kib.to_string())?;
         let Range { start, end } = ports;
         let within = |field| format!("({field} >= {start} && {field} < {end})");
         let (local, remote) = (within("sport"), within("dport"));
-        let filter = format!("{local} || {remote} || protocol == 262");
-        oracle.set(&format!("{EVENT}/filter"), &filter)?;
-        oracle.set(&format!("{EVENT}/enable"), "1")?;
+        let ports = format!("{local} || {remote}");
+        for (event, filter) in [
+            (EVENT, format!("{ports} || protocol == 262")),
+            (RETRANSMIT, ports.clone()),
+            (RETRANSMIT_SYNACK, ports),
+        ] {
+            oracle.set(&format!("{event}/filter"), &filter)?;
+            oracle.set(&format!("{event}/enable"), "1")?;
+        }
         Ok(oracle)
     }
 
-    /// Stops recording and gives what was recorded, in the order of time. Fails if anything is missing.
+    /// Like [`Self::finish_all`], without what was sent again.
     pub(crate) fn finish(self) -> Result<Vec<Record>> {
-        self.set(&format!("{EVENT}/enable"), "0")?;
+        Ok(self.finish_all()?.records)
+    }
+
+    /// Stops recording and gives what was recorded. Fails if anything is missing.
+    pub(crate) fn finish_all(self) -> Result<Recording> {
+        self.disable()?;
         self.set("tracing_on", "0")?;
         // The kernel gives this file to one read, whatever its size.
         let mut header_page = [0; 4096];
@@ -91,7 +127,7 @@ impl Oracle {
             fs::File::open(tracefs()?.join("events/header_page"))?.read(&mut header_page)?;
         let header_page = String::from_utf8_lossy(header_page.get(..filled).unwrap_or_default());
         let layout = PageLayout::parse(&header_page)?;
-        let mut records = Vec::new();
+        let (mut records, mut resent) = (Vec::new(), Vec::new());
         for cpu in fs::read_dir(self.instance.join("per_cpu"))? {
             let cpu = cpu?.path();
             refuse_gaps(&cpu)?;
@@ -105,6 +141,7 @@ impl Oracle {
                     Ok(filled) => {
                         for entry in layout.entries(page.get(..filled).unwrap_or_default())? {
                             records.extend(self.format.record(entry.mono_ns, entry.payload)?);
+                            resent.extend(self.resent(entry.mono_ns, entry.payload)?);
                         }
                     }
                 }
@@ -112,7 +149,39 @@ impl Oracle {
             refuse_gaps(&cpu)?;
         }
         records.sort_by_key(|record| record.mono_ns);
-        Ok(records)
+        resent.sort_by_key(|resent| resent.mono_ns);
+        Ok(Recording { records, resent })
+    }
+
+    fn disable(&self) -> Result<()> {
+        [EVENT, RETRANSMIT, RETRANSMIT_SYNACK]
+            .iter()
+            .try_for_each(|event| self.set(&format!("{event}/enable"), "0"))
+    }
+
+    /// One event of the buffer; nothing if it is of another kind.
+    fn resent(&self, mono_ns: u64, payload: &[u8]) -> Result<Option<Resent>> {
+        let kind = self.format.number(payload, "common_type")?;
+        let (format, state) = if kind == self.retransmit.id {
+            let number = self.retransmit.number(payload, "state")?;
+            (&self.retransmit, Some(self.format.state(number)))
+        } else if kind == self.retransmit_synack.id {
+            (&self.retransmit_synack, None)
+        } else {
+            return Ok(None);
+        };
+        // Older kernels do not record the family with these events.
+        let end = |addr, port| -> Result<(IpAddr, u16)> {
+            let addr = IpAddr::from(format.v6(payload, addr)?).to_canonical();
+            Ok((addr, format.port(payload, port)?))
+        };
+        Ok(Some(Resent {
+            mono_ns,
+            skaddr: format.number(payload, "skaddr")?,
+            state,
+            local: end("saddr_v6", "sport")?,
+            remote: end("daddr_v6", "dport")?,
+        }))
     }
 
     fn set(&self, file: &str, value: &str) -> Result<()> {
@@ -123,9 +192,21 @@ impl Oracle {
 
 impl Drop for Oracle {
     fn drop(&mut self) {
-        let _ = self.set(&format!("{EVENT}/enable"), "0");
+        let _ = self.disable();
         let _ = fs::remove_dir(&self.instance);
     }
+}
+
+/// Whether the kernel has a field in the record of `tcp:tcp_send_reset` for why it was sent.
+pub(crate) fn has_reset_reasons() -> Result<bool> {
+    Ok(format_of(&tracefs()?, "events/tcp/tcp_send_reset")?.has("reason"))
+}
+
+fn format_of(tracefs: &Path, event: &str) -> Result<Format> {
+    let file = tracefs.join(event).join("format");
+    let description =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Format::parse(&description)
 }
 
 /// Where tracefs is; mounts it if it is nowhere.
@@ -176,8 +257,23 @@ impl Format {
         if self.number(payload, "common_type")? != self.id {
             return Ok(None);
         }
-        let family = u16::try_from(self.number(payload, "family")?)?;
-        let (local, remote) = match family {
+        let (local, remote) = self.endpoints(payload)?;
+        Ok(Some(Record {
+            mono_ns,
+            skaddr: self.number(payload, "skaddr")?,
+            old: self.state(self.number(payload, "oldstate")?),
+            new: self.state(self.number(payload, "newstate")?),
+            family: u16::try_from(self.number(payload, "family")?)?,
+            protocol: u16::try_from(self.number(payload, "protocol")?)?,
+            local,
+            remote,
+            task: u32::try_from(self.number(payload, "common_pid")?)?,
+        }))
+    }
+
+    /// Both sides: address and port.
+    fn endpoints(&self, payload: &[u8]) -> Result<((IpAddr, u16), (IpAddr, u16))> {
+        let (local, remote) = match self.number(payload, "family")? {
             2 => (
                 self.v4(payload, "saddr", "saddr_v6")?.into(),
                 self.v4(payload, "daddr", "daddr_v6")?.into(),
@@ -188,18 +284,12 @@ impl Format {
             ),
             other => bail!("address family {other}"),
         };
-        let port = |name| anyhow::Ok(u16::try_from(self.number(payload, name)?)?);
-        Ok(Some(Record {
-            mono_ns,
-            skaddr: self.number(payload, "skaddr")?,
-            old: self.state(self.number(payload, "oldstate")?),
-            new: self.state(self.number(payload, "newstate")?),
-            family,
-            protocol: u16::try_from(self.number(payload, "protocol")?)?,
-            local: (local, port("sport")?),
-            remote: (remote, port("dport")?),
-            task: u32::try_from(self.number(payload, "common_pid")?)?,
-        }))
+        let port = |name| self.port(payload, name);
+        Ok(((local, port("sport")?), (remote, port("dport")?)))
+    }
+
+    fn port(&self, payload: &[u8], name: &str) -> Result<u16> {
+        Ok(u16::try_from(self.number(payload, name)?)?)
     }
 
     fn v6(&self, payload: &[u8], name: &str) -> Result<Ipv6Addr> {

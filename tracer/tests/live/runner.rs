@@ -12,11 +12,12 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::compare::{self, Inconclusive};
 use crate::harness::{Results, Suite, Verdict};
 use crate::lives::{self, Life, Step};
-use crate::oracle::{Oracle, Record};
+use crate::oracle::{Oracle, Record, Recording};
+use crate::outcome::{self, Means, SentAgain, Told};
 use crate::scenarios::{self, Expected, Impossible, Scenario};
 use crate::scope::{ALL_PORTS, Scope};
 use crate::stage::{self, Stage};
-use crate::tracer::{self, Tracer, Transition};
+use crate::tracer::{self, Output, Tracer, Transition};
 
 /// A way to run tracer under which all scenarios are played.
 struct Mode {
@@ -113,32 +114,55 @@ fn run(mode: &Mode, wanted: &[String]) -> Results {
         };
         wanted.iter().map(failure).collect()
     };
-    let (plays, records, lines) = match observe(mode, wanted) {
+    let observed = match observe(mode, wanted) {
         Ok(observed) => observed,
         Err(error) => return failed(&error),
     };
-    plays
-        .into_iter()
+    let told = match observed.told() {
+        Ok(told) => told,
+        Err(error) => return failed(&error),
+    };
+    observed
+        .plays
+        .iter()
         .map(|(scope, scenario, play)| {
-            let verdict = play.and_then(|facts| {
-                let records = lives::part_of(scope, &records)?;
-                let lines = lives::part_of(scope, &lines)?;
-                judge(scenario, &facts, &records, &lines)?;
-                Ok(Verdict::Passed)
-            });
-            (mode.test_of(scenario), verdict)
+            let verdict = match play {
+                Ok(facts) => judge(*scope, scenario, facts, &observed, &told),
+                Err(error) => Err(error.downcast_ref().map_or_else(
+                    || anyhow!("{error:#}"),
+                    |Impossible(why)| Impossible(why.clone()).into(),
+                )),
+            };
+            (mode.test_of(scenario), verdict.map(|()| Verdict::Passed))
         })
         .collect()
 }
 
 type Plays = Vec<(Scope, &'static Scenario, Result<Facts>)>;
 
-fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Transition>)> {
+/// All that was recorded and told while scenarios were played.
+struct Observed {
+    plays: Plays,
+    by_kernel: Recording,
+    by_tracer: Output,
+    means: Means,
+}
+
+impl Observed {
+    /// What tracer tells of the connections.
+    fn told(&self) -> Result<Told<'_>> {
+        let told = Told::new(&self.by_tracer.connections)?;
+        told.ensure_none_besides(&self.by_tracer.transitions)?;
+        Ok(told)
+    }
+}
+
+fn observe(mode: &Mode, wanted: &[String]) -> Result<Observed> {
     let oracle = Oracle::start(&ALL_PORTS, BUFFER_KIB)?;
     let tracer = Tracer::start(&(mode.arguments)())?;
     let plays = play_all(mode, wanted);
     let output = tracer.stop()?;
-    let records = oracle.finish()?;
+    let by_kernel = oracle.finish_all()?;
     let refused = output.lost("reentry")?;
     if mode.may_be_refused && refused > 0 && refused == output.lost("total")? {
         let why = format!("the kernel refused to run the program {refused} times");
@@ -151,7 +175,12 @@ fn observe(mode: &Mode, wanted: &[String]) -> Result<(Plays, Vec<Record>, Vec<Tr
         mode.hook,
         output.session
     );
-    Ok((plays, records, output.transitions))
+    Ok(Observed {
+        plays,
+        by_kernel,
+        means: Means::here()?,
+        by_tracer: output,
+    })
 }
 
 /// What a scenario told about itself.
@@ -242,21 +271,29 @@ fn play_apart(scenario: &Scenario) -> Result<Facts> {
 
 /// Holds a scenario's expectations against the kernel's record, and tracer's lines against both.
 fn judge(
+    scope: Scope,
     scenario: &Scenario,
     facts: &Facts,
-    records: &[Record],
-    lines: &[Transition],
+    observed: &Observed,
+    told: &Told<'_>,
 ) -> Result<()> {
-    let seen = described(records, describe_record)?;
+    let records = lives::part_of(scope, &observed.by_kernel.records)?;
+    let lines = lives::part_of(scope, &observed.by_tracer.transitions)?;
+    let means = observed.means;
+    let seen = described(&records, describe_record)?;
+    let expected = |describe: &dyn Fn(&Expected) -> String| -> Vec<(String, usize)> {
+        let sockets = scenario.sockets.iter();
+        sockets.map(|one| (describe(one), one.times)).collect()
+    };
     ensure_expected(
         "in the kernel's own record",
-        scenario.sockets.iter().map(|expected| (expected, "")),
+        expected(&|one| describe_expected(one, "")),
         seen,
     )?;
 
-    compare::ensure_equal(records, lines)?;
-    compare::ensure_consistent(lines)?;
-    for line in lines {
+    compare::ensure_equal(&records, &lines)?;
+    compare::ensure_consistent(&lines)?;
+    for line in &lines {
         ensure!(
             line.netns
                 .is_some_and(|netns| facts.namespaces.contains(&netns)),
@@ -267,15 +304,50 @@ fn judge(
             "recovered without need: {line:?}"
         );
     }
-    let seen = described(lines, |life| describe_lines(life, facts))?;
-    ensure_expected(
-        "in what tracer says",
-        scenario
-            .sockets
-            .iter()
-            .map(|expected| (expected, expected.owner)),
-        seen,
-    )
+    let in_full = |one: &Expected| {
+        format!(
+            "{} | {}",
+            describe_expected(one, one.owner),
+            outcome::describe_expected(one, means)
+        )
+    };
+    let seen = described(&lines, |life| {
+        let line = told.of(life)?;
+        Ok(format!(
+            "{} | {}",
+            describe_lines(life, facts)?,
+            outcome::describe(line)
+        ))
+    })?;
+    ensure_expected("in what tracer says", expected(&in_full), seen)?;
+
+    let mut ended_ns: BTreeMap<_, u64> = BTreeMap::new();
+    for life in lives::lives(&lines)? {
+        let line = told.of(&life)?;
+        let last = life.steps.last().context("a life without a step")?;
+        let endpoints = [last.local, last.remote].map(|end| (end.addr, end.port));
+        let since_ns = ended_ns.insert(endpoints, last.mono_ns).unwrap_or_default();
+        if life.is_epilogue()? {
+            continue;
+        }
+        outcome::ensure_consistent(line, &life)?;
+        let again = SentAgain::of(&life, since_ns, &observed.by_kernel.resent)?;
+        let description = format!(
+            "{} | {}",
+            describe_lines(&life, facts)?,
+            outcome::describe(line)
+        );
+        let alike = scenario.sockets.iter();
+        let mut verdicts = alike
+            .filter(|one| in_full(one) == description)
+            .map(|one| outcome::ensure_numbers(line, again, one, means));
+        // Those that differ in numbers alone: any will do.
+        let first = verdicts.next().context("a life that is not expected")?;
+        if first.is_err() && !verdicts.any(|verdict| verdict.is_ok()) {
+            first?;
+        }
+    }
+    Ok(())
 }
 
 fn described<T: Step + Clone>(
@@ -293,6 +365,16 @@ fn described<T: Step + Clone>(
 
 fn describe(role: &str, family: &str, protocol: &str, path: &str, owner: &str) -> String {
     format!("{role} {family} {protocol}: {path} {owner}")
+}
+
+fn describe_expected(expected: &Expected, owner: &str) -> String {
+    describe(
+        expected.role,
+        expected.family,
+        expected.protocol,
+        expected.path,
+        owner,
+    )
 }
 
 fn describe_record(life: &Life<Record>) -> Result<String> {
@@ -337,21 +419,10 @@ fn describe_lines(life: &Life<Transition>, facts: &Facts) -> Result<String> {
 }
 
 /// Fails, with the difference, unless the sockets seen are those expected.
-fn ensure_expected<'a>(
-    place: &str,
-    expected: impl Iterator<Item = (&'a Expected, &'a str)>,
-    seen: Vec<String>,
-) -> Result<()> {
+fn ensure_expected(place: &str, expected: Vec<(String, usize)>, seen: Vec<String>) -> Result<()> {
     let mut balance: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    for (socket, owner) in expected {
-        let description = describe(
-            socket.role,
-            socket.family,
-            socket.protocol,
-            socket.path,
-            owner,
-        );
-        balance.entry(description).or_default().0 += socket.times;
+    for (description, times) in expected {
+        balance.entry(description).or_default().0 += times;
     }
     for description in seen {
         balance.entry(description).or_default().1 += 1;

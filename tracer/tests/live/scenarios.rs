@@ -37,7 +37,7 @@ impl fmt::Display for Impossible {
 
 impl std::error::Error for Impossible {}
 
-/// A life of a socket: from its first transition to CLOSED.
+/// A life of a socket, from its first transition to CLOSED, and what tracer must tell of it as a whole.
 #[derive(Clone, Copy)]
 pub(crate) struct Expected {
     /// How many live like this.
@@ -45,10 +45,20 @@ pub(crate) struct Expected {
     pub(crate) role: &'static str,
     pub(crate) family: &'static str,
     pub(crate) protocol: &'static str,
-    /// Documented names of the states, in order.
+    /// Documented names of the states that the tracepoint reports, in order.
     pub(crate) path: &'static str,
     /// The owners shown from first to last, each as `source:actor`.
     pub(crate) owner: &'static str,
+    /// The verdict, then which side closed first, then the kernel's reason for a reset that this side
+    /// sent, as far as there are any.
+    pub(crate) end: &'static str,
+    /// The states of the connection. `~`: the connection goes through it without a socket that the
+    /// tracepoint tells of, so that more is needed to observe it.
+    pub(crate) states: &'static str,
+    /// Payload bytes sent and received.
+    pub(crate) bytes: [u64; 2],
+    /// What must have been sent again at least once: `SYN`, `SYN-ACK`, `data`.
+    pub(crate) resent: &'static [&'static str],
 }
 
 impl Expected {
@@ -60,6 +70,18 @@ impl Expected {
             protocol: "tcp",
             path,
             owner,
+            end: "",
+            states: "",
+            bytes: [0, 0],
+            resent: &[],
+        }
+    }
+
+    const fn ends(self, end: &'static str, states: &'static str) -> Self {
+        Self {
+            end,
+            states,
+            ..self
         }
     }
 
@@ -69,6 +91,17 @@ impl Expected {
 
     const fn times(self, times: usize) -> Self {
         Self { times, ..self }
+    }
+
+    const fn bytes(self, sent: u64, received: u64) -> Self {
+        Self {
+            bytes: [sent, received],
+            ..self
+        }
+    }
+
+    const fn resent(self, resent: &'static [&'static str]) -> Self {
+        Self { resent, ..self }
     }
 
     const fn v6(self) -> Self {
@@ -96,22 +129,56 @@ const fn server(path: &'static str) -> Expected {
     Expected::new("server", "listener:main accept:main", path)
 }
 
+/// Both connected to each other at once; the scenario's own process did.
+const fn both(path: &'static str) -> Expected {
+    Expected::new("both", "connect:main", path)
+}
+
 /// Listened by the scenario's own process, and closed in the end.
-const LISTENER: Expected = Expected::new("listener", "listen:main", "CLOSED LISTEN CLOSED");
+const LISTENER: Expected = Expected::new("listener", "listen:main", "CLOSED LISTEN CLOSED")
+    .ends("listener", "LISTEN CLOSED");
 
 /// The side that closes first.
-const CLIENT_FIRST: Expected = client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED");
+const CLIENT_FIRST: Expected = client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED")
+    .ends(
+        "closed local",
+        "SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 ~TIME_WAIT ~CLOSED",
+    );
 const SERVER_FIRST: Expected =
-    server("LISTEN SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED");
+    server("LISTEN SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED").ends(
+        "closed local",
+        "~SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 ~TIME_WAIT ~CLOSED",
+    );
 /// The side that closes when it has seen the end.
-const CLIENT_SECOND: Expected = client("CLOSED SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED");
+const CLIENT_SECOND: Expected = client("CLOSED SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED")
+    .ends(
+        "closed remote",
+        "SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED",
+    );
 const SERVER_SECOND: Expected =
-    server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED");
-/// Ended by a reset, whoever sent it.
+    server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED").ends(
+        "closed remote",
+        "~SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED",
+    );
+/// Ended by a reset; `ends` says whose.
 const CLIENT_RESET: Expected = client("CLOSED SYN_SENT ESTABLISHED CLOSED");
+const CLIENT_WAS_RESET: Expected = CLIENT_RESET.ends(WAS_RESET, CLIENT_RESET_STATES);
+const CLIENT_RESET_STATES: &str = "SYN_SENT ESTABLISHED CLOSED";
 const SERVER_RESET: Expected = server("LISTEN SYN_RECEIVED ESTABLISHED CLOSED");
-/// Never established.
+const SERVER_WAS_RESET: Expected = SERVER_RESET.ends(WAS_RESET, SERVER_RESET_STATES);
+const SERVER_RESET_STATES: &str = "~SYN_RECEIVED ESTABLISHED CLOSED";
+const WAS_RESET: &str = "reset_by_peer remote";
+/// By `close` with `SO_LINGER` 0, or `connect` with `AF_UNSPEC`.
+const RESET: &str = "reset_by_us local TCP_STATE";
+/// By `close` with something unread.
+const RESET_UNREAD: &str = "reset_by_us local TCP_ABORT_ON_CLOSE";
+/// Never established; `ends` says why.
 const NEVER_CONNECTED: Expected = client("CLOSED SYN_SENT CLOSED");
+const NEVER_CONNECTED_STATES: &str = "SYN_SENT CLOSED";
+
+const fn never_connected(end: &'static str) -> Expected {
+    NEVER_CONNECTED.ends(end, NEVER_CONNECTED_STATES)
+}
 
 /// All of them. A scenario's place decides its addresses.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {

@@ -25,6 +25,7 @@ pub(crate) fn binary() -> String {
 /// A `transition` line.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Transition {
+    pub(crate) ts: jiff::Timestamp,
     pub(crate) mono_ns: u64,
     pub(crate) conn: Value,
     pub(crate) sk: String,
@@ -48,6 +49,46 @@ pub(crate) struct Transition {
     pub(crate) recovered: bool,
 }
 
+/// A `connection` line.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Connection {
+    pub(crate) conn: Value,
+    pub(crate) sk: String,
+    pub(crate) netns: Option<u32>,
+    pub(crate) family: String,
+    pub(crate) protocol: String,
+    pub(crate) role: String,
+    pub(crate) local: Endpoint,
+    pub(crate) remote: Endpoint,
+    pub(crate) pid: Option<u32>,
+    pub(crate) comm: Option<String>,
+    pub(crate) owner_source: String,
+    pub(crate) verdict: String,
+    pub(crate) closed_by: Option<String>,
+    pub(crate) reset_reason: Option<String>,
+    pub(crate) because: Option<String>,
+    pub(crate) syn_retransmits: Option<u64>,
+    pub(crate) synack_retransmits: Option<u64>,
+    pub(crate) retransmits: Option<u64>,
+    pub(crate) bytes_sent: Option<u64>,
+    pub(crate) bytes_received: Option<u64>,
+    pub(crate) states: Vec<Span>,
+    pub(crate) ending: String,
+    pub(crate) from_birth: bool,
+    pub(crate) has_gap: bool,
+}
+
+/// A state of a `connection` line.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Span {
+    pub(crate) state: String,
+    pub(crate) start: Option<jiff::Timestamp>,
+    pub(crate) duration_ns: Option<u64>,
+    pub(crate) duration_is_minimum: bool,
+    pub(crate) evidence: String,
+    pub(crate) expected_ns: Option<u64>,
+}
+
 /// One side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Endpoint {
@@ -67,6 +108,7 @@ impl Transition {
 pub(crate) struct Output {
     pub(crate) session: Value,
     pub(crate) transitions: Vec<Transition>,
+    pub(crate) connections: Vec<Connection>,
     /// When each of them arrived (`CLOCK_MONOTONIC`, ns).
     pub(crate) arrivals_ns: Vec<u64>,
     pub(crate) end: Value,
@@ -175,6 +217,7 @@ impl Tracer {
     /// Waits for it to end by itself.
     pub(crate) fn wait(mut self) -> Result<Output> {
         let mut transitions = Vec::new();
+        let mut connections = Vec::new();
         let mut arrivals_ns = Vec::new();
         let mut end = Value::Null;
         loop {
@@ -193,8 +236,13 @@ impl Tracer {
                     transitions.push(transition);
                     arrivals_ns.push(arrival_ns);
                 }
+                Some("connection") => {
+                    let connection = serde_json::from_value(value)
+                        .with_context(|| format!("not as documented: {line}"))?;
+                    connections.push(connection);
+                }
                 Some("end") => end = value,
-                Some("connection" | "clock" | "lost") => {}
+                Some("clock" | "lost") => {}
                 _ => bail!("a line of unknown type: {line}"),
             }
         }
@@ -207,6 +255,7 @@ impl Tracer {
         Ok(Output {
             session: self.session.take(),
             transitions,
+            connections,
             arrivals_ns,
             end,
             status,

@@ -38,12 +38,21 @@ impl Format {
                 format.states = state_names(line);
             }
         }
-        ensure!(
-            format.states.len() >= 12,
-            "the event's format names only {} states",
-            format.states.len()
-        );
         Ok(format)
+    }
+
+    /// Fails unless the event names its states.
+    pub(crate) fn ensure_states(&self) -> Result<()> {
+        ensure!(
+            self.states.len() >= 12,
+            "the event's format names only {} states",
+            self.states.len()
+        );
+        Ok(())
+    }
+
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
     }
 
     pub(crate) fn bytes<'a>(&self, payload: &'a [u8], name: &str) -> Result<&'a [u8]> {

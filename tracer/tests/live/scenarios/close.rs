@@ -8,8 +8,9 @@ use anyhow::{Result, ensure};
 use socket2::SockRef;
 
 use super::{
-    CLIENT_FIRST, CLIENT_RESET, CLIENT_SECOND, Expected, LISTENER, SERVER_FIRST, SERVER_RESET,
-    SERVER_SECOND, Scenario, client, server,
+    CLIENT_FIRST, CLIENT_RESET, CLIENT_RESET_STATES, CLIENT_SECOND, CLIENT_WAS_RESET, Expected,
+    LISTENER, RESET, RESET_UNREAD, SERVER_FIRST, SERVER_RESET, SERVER_RESET_STATES, SERVER_SECOND,
+    SERVER_WAS_RESET, Scenario, WAS_RESET, client, server,
 };
 use crate::netns::{Cable, Namespace, Side};
 use crate::stage::{self, Stage};
@@ -28,12 +29,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "half_close_by_client",
         play: half_close_by_client,
-        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+        sockets: &[
+            LISTENER,
+            CLIENT_FIRST.bytes(0, 18),
+            SERVER_SECOND.bytes(18, 0),
+        ],
     },
     Scenario {
         name: "half_close_by_server",
         play: half_close_by_server,
-        sockets: &[LISTENER, CLIENT_SECOND, SERVER_FIRST],
+        sockets: &[
+            LISTENER,
+            CLIENT_SECOND.bytes(18, 0),
+            SERVER_FIRST.bytes(0, 18),
+        ],
     },
     Scenario {
         name: "shutdown_twice_then_close",
@@ -43,25 +52,40 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "linger_zero_by_client",
         play: linger_zero_by_client,
-        sockets: &[LISTENER, CLIENT_RESET, SERVER_RESET],
+        sockets: &[
+            LISTENER,
+            CLIENT_RESET.ends(RESET, CLIENT_RESET_STATES),
+            SERVER_WAS_RESET,
+        ],
     },
     Scenario {
         name: "linger_zero_by_server",
         play: linger_zero_by_server,
-        sockets: &[LISTENER, CLIENT_RESET, SERVER_RESET],
+        sockets: &[
+            LISTENER,
+            CLIENT_WAS_RESET,
+            SERVER_RESET.ends(RESET, SERVER_RESET_STATES),
+        ],
     },
     Scenario {
         name: "close_with_unread_data",
         play: close_with_unread_data,
-        sockets: &[LISTENER, CLIENT_RESET, SERVER_RESET],
+        sockets: &[
+            LISTENER,
+            CLIENT_RESET
+                .ends(RESET_UNREAD, CLIENT_RESET_STATES)
+                .bytes(0, 10),
+            SERVER_WAS_RESET.bytes(10, 0),
+        ],
     },
+    // The peer of the reset has only a mini-socket left, which is silent about it.
     Scenario {
         name: "close_with_data_and_end_unread",
         play: close_with_data_and_end_unread,
         sockets: &[
             LISTENER,
-            CLIENT_FIRST,
-            server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT CLOSED"),
+            CLIENT_FIRST.bytes(10, 0),
+            SERVER_CLOSED_UNREAD.bytes(0, 10),
         ],
     },
     Scenario {
@@ -69,17 +93,31 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: end_unread_and_its_answer_lost,
         sockets: &[
             LISTENER,
-            client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSED"),
-            server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT CLOSED"),
+            client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSED")
+                .ends(
+                    "reset_by_peer local",
+                    "SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSED",
+                )
+                .bytes(10, 0)
+                .resent(&["data"]),
+            SERVER_CLOSED_UNREAD.bytes(0, 10),
         ],
     },
     Scenario {
         name: "data_after_the_peer_closed",
         play: data_after_the_peer_closed,
+        sockets: &[LISTENER, CLIENT_FIRST, SERVER_CLOSED_TOO_LATE],
+    },
+    Scenario {
+        name: "data_after_the_peer_shut_down",
+        play: data_after_the_peer_shut_down,
         sockets: &[
             LISTENER,
-            CLIENT_FIRST,
-            server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT CLOSED"),
+            client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED").ends(
+                "reset_by_us local TCP_ABORT_ON_DATA",
+                "SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED",
+            ),
+            SERVER_CLOSED_TOO_LATE,
         ],
     },
     Scenario {
@@ -87,31 +125,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: simultaneous_close,
         sockets: &[
             LISTENER,
-            client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSING CLOSED"),
-            server("LISTEN SYN_RECEIVED ESTABLISHED FIN_WAIT_1 CLOSING CLOSED"),
+            CLIENT_AT_ONCE,
+            server("LISTEN SYN_RECEIVED ESTABLISHED FIN_WAIT_1 CLOSING CLOSED").ends(
+                "closed both",
+                "~SYN_RECEIVED ESTABLISHED FIN_WAIT_1 CLOSING ~TIME_WAIT ~CLOSED",
+            ),
         ],
     },
     Scenario {
         name: "simultaneous_close_seen_by_one",
         play: simultaneous_close_seen_by_one,
-        sockets: &[
-            LISTENER,
-            client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSING CLOSED"),
-            SERVER_FIRST,
-        ],
+        sockets: &[LISTENER, CLIENT_AT_ONCE.resent(&["data"]), SERVER_FIRST],
     },
     Scenario {
         name: "listener_closed_with_children_queued",
         play: listener_closed_with_children_queued,
         sockets: &[
             LISTENER,
-            CLIENT_RESET.times(3),
-            Expected::new(
-                "server",
-                "listener:main",
-                "LISTEN SYN_RECEIVED ESTABLISHED CLOSED",
-            )
-            .times(3),
+            CLIENT_WAS_RESET.times(3),
+            SERVER_RESET
+                .owned("listener:main")
+                .ends("accept_queue_lost local TCP_STATE", SERVER_RESET_STATES)
+                .times(3),
         ],
     },
     Scenario {
@@ -127,18 +162,47 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "no_answer_to_data",
         play: no_answer_to_data,
-        sockets: &[LISTENER, CLIENT_RESET, SERVER_RESET],
+        sockets: &[
+            LISTENER,
+            CLIENT_RESET
+                .ends("aborted", CLIENT_RESET_STATES)
+                .bytes(4, 0)
+                .resent(&["data"]),
+            SERVER_RESET
+                .ends("aborted", SERVER_RESET_STATES)
+                .bytes(4, 0)
+                .resent(&["data"]),
+        ],
     },
     Scenario {
         name: "no_answer_to_the_end",
         play: no_answer_to_the_end,
         sockets: &[
             LISTENER,
-            client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSED"),
-            SERVER_RESET,
+            client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSED")
+                .ends("aborted local", "SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSED")
+                .resent(&["data"]),
+            SERVER_RESET.ends(RESET, SERVER_RESET_STATES),
         ],
     },
 ];
+
+/// The peer has closed in order, which is left unread with what came before.
+const SERVER_CLOSED_UNREAD: Expected = server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT CLOSED")
+    .ends(
+        "reset_by_us remote TCP_ABORT_ON_CLOSE",
+        "~SYN_RECEIVED ESTABLISHED CLOSE_WAIT CLOSED",
+    );
+/// It still had something to say.
+const SERVER_CLOSED_TOO_LATE: Expected =
+    server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT CLOSED")
+        .ends(WAS_RESET, "~SYN_RECEIVED ESTABLISHED CLOSE_WAIT CLOSED")
+        .bytes(8, 0);
+const CLIENT_AT_ONCE: Expected = client("CLOSED SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSING CLOSED")
+    .ends(
+        "closed both",
+        "SYN_SENT ESTABLISHED FIN_WAIT_1 CLOSING ~TIME_WAIT ~CLOSED",
+    );
 
 fn client_closes_first(stage: &Stage) -> Result<()> {
     let (_listener, client, server) = stage.pair()?;
@@ -231,10 +295,23 @@ fn end_unread_and_its_answer_lost(stage: &Stage) -> Result<()> {
     cable.mend(Side::Second)
 }
 
-/// Answered with a reset, as nobody is there to read it.
+/// Answered with a reset by the mini-socket that is left of the peer.
 fn data_after_the_peer_closed(stage: &Stage) -> Result<()> {
+    const LISTENER_AND_SERVER: usize = 2;
     let (_listener, client, mut server) = stage.pair()?;
     drop(client);
+    stage::read_to_end(&server)?;
+    stage::await_open_sockets(stage.home(), LISTENER_AND_SERVER)?;
+    server.write_all(b"too late")?;
+    let again = server.write_all(b"later still");
+    ensure!(again.is_err(), "written to nobody");
+    Ok(())
+}
+
+/// Answered with a reset by the peer's socket, which is still there.
+fn data_after_the_peer_shut_down(stage: &Stage) -> Result<()> {
+    let (_listener, client, mut server) = stage.pair()?;
+    client.shutdown(Shutdown::Both)?;
     stage::read_to_end(&server)?;
     server.write_all(b"too late")?;
     let again = server.write_all(b"later still");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket};
 
-use super::{NEVER_CONNECTED, Scenario};
+use super::{Scenario, never_connected};
 use crate::netns::rtnl::Hop;
 use crate::netns::{Cable, Side};
 use crate::stage::{self, Stage};
@@ -18,7 +18,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "refused",
         play: refused,
-        sockets: &[NEVER_CONNECTED],
+        sockets: &[never_connected("refused remote")],
     },
     Scenario {
         name: "unreachable_without_route",
@@ -28,32 +28,32 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "unreachable_by_icmp",
         play: unreachable_by_icmp,
-        sockets: &[NEVER_CONNECTED],
+        sockets: &[never_connected("unreachable")],
     },
     Scenario {
         name: "unreachable_by_icmp_then_given_up",
         play: unreachable_by_icmp_then_given_up,
-        sockets: &[NEVER_CONNECTED],
+        sockets: &[never_connected("unreachable")],
     },
     Scenario {
         name: "syn_dropped_by_firewall",
         play: syn_dropped_by_firewall,
-        sockets: &[NEVER_CONNECTED],
+        sockets: &[never_connected("timed_out").resent(&["SYN"])],
     },
     Scenario {
         name: "syn_lost_on_the_wire",
         play: syn_lost_on_the_wire,
-        sockets: &[NEVER_CONNECTED],
+        sockets: &[never_connected("timed_out")],
     },
     Scenario {
         name: "connect_cancelled",
         play: connect_cancelled,
-        sockets: &[NEVER_CONNECTED],
+        sockets: &[never_connected("cancelled local")],
     },
     Scenario {
         name: "connect_disconnected",
         play: connect_disconnected,
-        sockets: &[NEVER_CONNECTED],
+        sockets: &[never_connected("cancelled local")],
     },
 ];
 

@@ -33,7 +33,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "between_namespaces",
         play: between_namespaces,
-        sockets: &[LISTENER, CLIENT_FIRST.times(20), SERVER_SECOND.times(20)],
+        sockets: &[
+            LISTENER,
+            CLIENT_FIRST.bytes(8, 8).times(20),
+            SERVER_SECOND.bytes(8, 8).times(20),
+        ],
     },
 ];
 

@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use socket2::{Domain, SockAddr, Socket};
 
 use super::{
-    CLIENT_FIRST, Expected, LISTENER, NEVER_CONNECTED, SERVER_FIRST, SERVER_SECOND, Scenario,
-    client,
+    CLIENT_FIRST, CLIENT_RESET, CLIENT_RESET_STATES, CLIENT_SECOND, Expected, LISTENER, RESET,
+    SERVER_FIRST, SERVER_SECOND, SERVER_WAS_RESET, Scenario, both, never_connected, server,
 };
 use crate::netns::{Cable, Side};
 use crate::stage::{self, Stage};
@@ -29,8 +29,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: connect_again_after_disconnect,
         sockets: &[
             LISTENER,
-            client("CLOSED SYN_SENT ESTABLISHED CLOSED"),
-            SERVER_RESET_AT_ONCE,
+            CLIENT_RESET.ends(RESET, CLIENT_RESET_STATES),
+            SERVER_WAS_RESET,
             CLIENT_FIRST,
             SERVER_SECOND,
         ],
@@ -38,56 +38,52 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "connect_again_after_refusal",
         play: connect_again_after_refusal,
-        sockets: &[LISTENER, NEVER_CONNECTED, CLIENT_FIRST, SERVER_SECOND],
+        sockets: &[
+            LISTENER,
+            never_connected("refused remote"),
+            CLIENT_FIRST,
+            SERVER_SECOND,
+        ],
     },
     Scenario {
         name: "connect_to_itself",
         play: connect_to_itself,
-        sockets: &[Expected::new(
-            "both",
-            "connect:main",
-            "CLOSED SYN_SENT SYN_RECEIVED ESTABLISHED FIN_WAIT_1 CLOSING CLOSED",
-        )],
+        sockets: &[
+            both("CLOSED SYN_SENT SYN_RECEIVED ESTABLISHED FIN_WAIT_1 CLOSING CLOSED").ends(
+                "closed both",
+                "SYN_SENT SYN_RECEIVED ESTABLISHED FIN_WAIT_1 CLOSING ~TIME_WAIT ~CLOSED",
+            ),
+        ],
     },
     Scenario {
         name: "simultaneous_open",
         play: simultaneous_open,
         sockets: &[
-            Expected::new(
-                "both",
-                "connect:main",
-                "CLOSED SYN_SENT SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED",
-            ),
-            Expected::new(
-                "both",
-                "connect:main",
-                "CLOSED SYN_SENT SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED",
+            BOTH_FIRST,
+            both("CLOSED SYN_SENT SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED").ends(
+                "closed remote",
+                "SYN_SENT SYN_RECEIVED ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED",
             ),
         ],
     },
     Scenario {
         name: "simultaneous_open_seen_by_one",
         play: simultaneous_open_seen_by_one,
-        sockets: &[
-            Expected::new(
-                "both",
-                "connect:main",
-                "CLOSED SYN_SENT SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED",
-            ),
-            client("CLOSED SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED"),
-        ],
+        sockets: &[BOTH_FIRST, CLIENT_SECOND],
     },
     Scenario {
         name: "fast_open_closed_before_established",
         play: fast_open,
         sockets: &[
             LISTENER,
-            client("CLOSED SYN_SENT ESTABLISHED CLOSE_WAIT LAST_ACK CLOSED"),
-            Expected::new(
-                "server",
-                "listener:main accept:main",
-                "LISTEN SYN_RECEIVED FIN_WAIT_1 FIN_WAIT_2 CLOSED",
-            ),
+            CLIENT_SECOND.bytes(8, 0),
+            server("LISTEN SYN_RECEIVED FIN_WAIT_1 FIN_WAIT_2 CLOSED")
+                .ends(
+                    "closed local",
+                    "SYN_RECEIVED FIN_WAIT_1 FIN_WAIT_2 ~TIME_WAIT ~CLOSED",
+                )
+                .bytes(0, 8)
+                .resent(&["SYN-ACK", "data"]),
         ],
     },
     Scenario {
@@ -97,14 +93,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             LISTENER,
             CLIENT_FIRST.times(MANY / 2),
             SERVER_SECOND.times(MANY / 2),
-            super::CLIENT_SECOND.times(MANY / 2),
+            CLIENT_SECOND.times(MANY / 2),
             SERVER_FIRST.times(MANY / 2),
         ],
     },
 ];
 
-/// Its own end came before it was accepted.
-const SERVER_RESET_AT_ONCE: Expected = super::SERVER_RESET;
+const BOTH_FIRST: Expected =
+    both("CLOSED SYN_SENT SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 CLOSED").ends(
+        "closed local",
+        "SYN_SENT SYN_RECEIVED ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 ~TIME_WAIT ~CLOSED",
+    );
 
 fn bound_client_port(stage: &Stage) -> Result<()> {
     let listener = stage::listen(stage.place())?;

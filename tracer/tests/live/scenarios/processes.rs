@@ -11,7 +11,8 @@ use anyhow::Result;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::{
-    CLIENT_FIRST, CLIENT_SECOND, Expected, LISTENER, SERVER_FIRST, SERVER_SECOND, Scenario,
+    CLIENT_FIRST, CLIENT_RESET, CLIENT_RESET_STATES, CLIENT_SECOND, Expected, LISTENER,
+    RESET_UNREAD, SERVER_FIRST, SERVER_SECOND, SERVER_WAS_RESET, Scenario,
 };
 use crate::stage::{self, Actor, Stage};
 
@@ -19,17 +20,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "accepted_then_inherited",
         play: accepted_then_inherited,
-        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+        sockets: &[LISTENER, CLIENT_ASKED, SERVER_ASKED],
     },
     Scenario {
         name: "accepted_then_passed_on",
         play: accepted_then_passed_on,
-        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+        sockets: &[LISTENER, CLIENT_ASKED, SERVER_ASKED],
     },
     Scenario {
         name: "accepted_by_a_thread",
         play: accepted_by_a_thread,
-        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+        sockets: &[LISTENER, CLIENT_ASKED, SERVER_ASKED],
     },
     Scenario {
         name: "named_threads",
@@ -73,9 +74,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: shared_listener,
         sockets: &[
             LISTENER,
-            CLIENT_FIRST.times(2),
-            SERVER_SECOND.owned("listener:main accept:one"),
-            SERVER_SECOND.owned("listener:main accept:two"),
+            CLIENT_ASKED.times(2),
+            SERVER_ASKED.owned("listener:main accept:one"),
+            SERVER_ASKED.owned("listener:main accept:two"),
         ],
     },
     Scenario {
@@ -83,8 +84,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: listeners_share_a_port,
         sockets: &[
             LISTENER.owned("listen:worker").times(2),
-            CLIENT_FIRST.times(SHARED),
-            SERVER_SECOND.owned("unknown accept:worker").times(SHARED),
+            CLIENT_ASKED.times(SHARED),
+            SERVER_ASKED.owned("unknown accept:worker").times(SHARED),
         ],
     },
     Scenario {
@@ -102,10 +103,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         sockets: &[
             LISTENER,
             CLIENT_SECOND,
-            Expected {
-                owner: "listener:main accept:victim",
-                ..SERVER_FIRST
-            },
+            SERVER_FIRST.owned("listener:main accept:victim"),
         ],
     },
     Scenario {
@@ -113,13 +111,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: client_killed_with_unread_data,
         sockets: &[
             LISTENER,
-            super::CLIENT_RESET.owned("connect:victim"),
-            super::SERVER_RESET,
+            CLIENT_RESET
+                .owned("connect:victim")
+                .ends(RESET_UNREAD, CLIENT_RESET_STATES)
+                .bytes(0, 10),
+            SERVER_WAS_RESET.bytes(10, 0),
         ],
     },
 ];
 
 const SHARED: usize = 40;
+/// A question of eight bytes, and the answer.
+const CLIENT_ASKED: Expected = CLIENT_FIRST.bytes(8, 8);
+const SERVER_ASKED: Expected = SERVER_SECOND.bytes(8, 8);
 
 /// Accepted here, served and closed by a child that inherited it.
 fn accepted_then_inherited(stage: &Stage) -> Result<()> {
