@@ -77,10 +77,10 @@ fn lasted(
 ) -> Lasted {
     let now_ns = next.is_none().then_some(now_ns);
     let cut_off_ns = now_ns.filter(|_| matches!(ending, Ending::AgedOut | Ending::StillOpen));
-    let is_closed =
-        |next: &StateSpan| next.state == State::Closed && next.evidence == SpanEvidence::Observed;
-    // With its socket the connection was over.
-    let part_ns = part_seen(conn, known).filter(|_| !next.is_some_and(is_closed));
+    // Where it is known when the connection went on, the socket was there until then.
+    let has_end =
+        known.state == State::FinWait2 && next.is_some_and(|next| next.since_ns.is_some());
+    let part_ns = part_seen(conn, known).filter(|_| !has_end);
     match known.duration_ns {
         Some(ns) if cut_off_ns.is_some() || part_ns == Some(ns) => Lasted::AtLeast(ns),
         Some(ns) => Lasted::Exactly(ns),

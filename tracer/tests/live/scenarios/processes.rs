@@ -35,20 +35,24 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "named_threads",
         play: named_threads,
-        sockets: &[LISTENER, CLIENT_FIRST, SERVER_SECOND],
+        sockets: &[LISTENER, CLIENT_ASKED, SERVER_ASKED],
     },
     Scenario {
         name: "connected_then_passed_on",
         play: connected_then_passed_on,
-        sockets: &[LISTENER, CLIENT_SECOND, SERVER_FIRST],
+        sockets: &[
+            LISTENER,
+            CLIENT_SECOND.bytes(8, 8),
+            SERVER_FIRST.bytes(8, 8),
+        ],
     },
     Scenario {
         name: "listener_passed_on",
         play: listener_passed_on,
         sockets: &[
             LISTENER,
-            CLIENT_FIRST,
-            SERVER_SECOND.owned("listener:main accept:child"),
+            CLIENT_ASKED,
+            SERVER_ASKED.owned("listener:main accept:child"),
         ],
     },
     Scenario {
@@ -56,8 +60,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: exec_between_listen_and_accept,
         sockets: &[
             LISTENER.owned("listen:before"),
-            CLIENT_FIRST,
-            SERVER_SECOND.owned("listener:before accept:after"),
+            CLIENT_ASKED,
+            SERVER_ASKED.owned("listener:before accept:after"),
         ],
     },
     Scenario {
@@ -65,8 +69,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: exec_after_accept,
         sockets: &[
             LISTENER,
-            CLIENT_FIRST,
-            SERVER_SECOND.owned("listener:main accept:before"),
+            CLIENT_ASKED,
+            SERVER_ASKED.owned("listener:main accept:before"),
         ],
     },
     Scenario {
