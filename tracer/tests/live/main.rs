@@ -9,16 +9,19 @@
 //! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
-//! - [`runner`], [`filters`], [`server`], [`cli`]: the tests
+//! - [`runner`], [`filters`], [`server`], [`mixed`], [`cli`]: the tests; [`servers`] and [`crowd`]: real
+//!   servers and their clients
 //!
 //! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
 //! `tracer` than the one built along with the tests; `LIVE_EMULATED` says that the machine is an emulated one.
 
 mod cli;
 mod compare;
+mod crowd;
 mod filters;
 mod harness;
 mod lives;
+mod mixed;
 mod netns;
 mod oracle;
 mod outcome;
@@ -27,6 +30,7 @@ mod runner;
 mod scenarios;
 mod scope;
 mod server;
+mod servers;
 mod stage;
 mod tools;
 mod tracer;
@@ -65,6 +69,7 @@ fn run() -> Result<ExitCode> {
         .chain([
             Suite::Group(filters::names(), Box::new(filters::run)),
             Suite::One(server::NAME, server::run),
+            Suite::One(mixed::NAME, mixed::run),
         ])
         .chain(cli::suites())
         .collect();

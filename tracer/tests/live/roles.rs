@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use socket2::{Domain, SockAddr};
 
+use crate::crowd;
 use crate::stage;
 
 /// Plays a role. The first argument is the actor's name.
@@ -37,6 +38,7 @@ pub(crate) fn play(role: &str, arguments: &[String]) -> Result<()> {
         "reuseport" => reuseport(place(arguments)?),
         "connect" => connect_and_wait(place(arguments)?),
         "talk" => talk(arguments),
+        "crowd" => crowd::run(arguments),
         other => bail!("no role {other}"),
     }
 }

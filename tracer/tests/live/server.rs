@@ -3,13 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal};
 
 use crate::compare;
 use crate::harness::Verdict;
@@ -17,13 +13,13 @@ use crate::lives::{self, Life};
 use crate::netns::Namespace;
 use crate::oracle::Oracle;
 use crate::scope::Scope;
+use crate::servers::{PAGE_BYTES, Server, spawn_in};
 use crate::tools;
 use crate::tracer::{Tracer, Transition};
 
 pub(crate) const NAME: &str = "server::nginx_under_wrk_and_curl";
 
 const SCOPE: Scope = Scope(200);
-const WORKERS: usize = 2;
 /// Room for a few hundred thousand events on each CPU.
 const BUFFER_KIB: u32 = 64 * 1024;
 /// What one run must have seen at least.
@@ -40,8 +36,8 @@ pub(crate) fn run() -> Result<Verdict> {
     let range = format!("{}-{}", ports.start, ports.end - 1);
     let tracer = Tracer::start(&["--port", &range])?;
 
-    let nginx = Nginx::start(&namespace)?;
-    let workers = nginx.workers()?;
+    let nginx = Server::nginx(&namespace, &[place()])?;
+    let workers = nginx.children()?;
     let mut clients = drive(&namespace)?;
     clients.extend(ask_by_curl(&namespace)?);
     let master = nginx.stop()?;
@@ -94,112 +90,6 @@ fn place() -> SocketAddr {
     (SCOPE.loopback(1), SCOPE.port(0)).into()
 }
 
-fn spawn_in(namespace: &Namespace, command: &mut Command) -> Result<Child> {
-    namespace.run(|| {
-        command
-            .spawn()
-            .with_context(|| format!("cannot run {}", command.get_program().display()))
-    })
-}
-
-/// A running nginx; stopped, with its files, when dropped.
-struct Nginx {
-    master: Child,
-    directory: PathBuf,
-}
-
-impl Nginx {
-    fn start(namespace: &Namespace) -> Result<Self> {
-        let directory =
-            std::env::temp_dir().join(format!("tracer-live-nginx-{}", std::process::id()));
-        fs::create_dir_all(&directory)?;
-        let configuration = directory.join("nginx.conf");
-        fs::write(&configuration, configuration_text(&directory))?;
-        fs::write(directory.join("page"), "x".repeat(3000))?;
-        let master = spawn_in(
-            namespace,
-            Command::new(tools::find("nginx")?)
-                .arg("-e")
-                .arg(directory.join("error.log"))
-                .arg("-c")
-                .arg(&configuration)
-                .arg("-p")
-                .arg(&directory)
-                .stdin(Stdio::null()),
-        )?;
-        let nginx = Self { master, directory };
-        // It listens before it starts its workers.
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while nginx.workers()?.len() < WORKERS {
-            ensure!(Instant::now() < deadline, "nginx does not start");
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(nginx)
-    }
-
-    /// Process ids of its workers.
-    fn workers(&self) -> Result<BTreeSet<u32>> {
-        let parent = format!("PPid:\t{}", self.master.id());
-        let mut workers = BTreeSet::new();
-        for process in fs::read_dir("/proc")? {
-            let process = process?;
-            let Ok(pid) = process.file_name().to_string_lossy().parse() else {
-                continue;
-            };
-            let status = fs::read_to_string(process.path().join("status")).unwrap_or_default();
-            if status.lines().any(|line| line == parent) {
-                workers.insert(pid);
-            }
-        }
-        Ok(workers)
-    }
-
-    /// Ends it in order. Returns the process id of its master.
-    fn stop(mut self) -> Result<u32> {
-        rustix::process::kill_process(Pid::from_child(&self.master), Signal::QUIT)?;
-        let status = self.master.wait()?;
-        ensure!(status.success(), "nginx failed: {status}");
-        Ok(self.master.id())
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Its workers end when it does so by this signal, not by SIGKILL.
-        if matches!(self.master.try_wait(), Ok(None)) {
-            let _ = rustix::process::kill_process(Pid::from_child(&self.master), Signal::TERM);
-            let _ = self.master.wait();
-        }
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
-fn configuration_text(directory: &Path) -> String {
-    let directory = directory.display();
-    format!(
-        "daemon off;
-user root;
-worker_processes {WORKERS};
-pid {directory}/pid;
-error_log {directory}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    server {{
-        listen {};
-        root {directory};
-    }}
-}}
-",
-        place()
-    )
-}
-
 /// Thousands of connections, with and without keep-alive. Returns the clients' process ids and names.
 fn drive(namespace: &Namespace) -> Result<BTreeMap<u32, String>> {
     /// Milliseconds between the requests of a connection: as fast as it can would measure, not test.
@@ -246,7 +136,7 @@ fn ask_by_curl(namespace: &Namespace) -> Result<BTreeMap<u32, String>> {
         clients.insert(child.id(), "curl".to_owned());
         let output = child.wait_with_output()?;
         ensure!(
-            output.status.success() && output.stdout.len() == 3000,
+            output.status.success() && output.stdout.len() == PAGE_BYTES,
             "curl failed: {output:?}"
         );
     }

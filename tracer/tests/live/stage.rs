@@ -111,6 +111,26 @@ pub(crate) fn await_open_sockets(namespace: &Namespace, most: usize) -> Result<(
     }
 }
 
+/// Whether there is a listener in a namespace for the port and family of each place.
+pub(crate) fn are_listening(namespace: &Namespace, places: &[SocketAddr]) -> Result<bool> {
+    const LISTEN: &str = "0A";
+    let tables = namespace.run(|| {
+        Ok(["tcp", "tcp6"]
+            .map(|file| std::fs::read_to_string(format!("/proc/thread-self/net/{file}"))))
+    })?;
+    let [v4, v6] = tables;
+    let (v4, v6) = (v4?, v6?);
+    Ok(places.iter().all(|place| {
+        let table = if place.is_ipv4() { &v4 } else { &v6 };
+        let port = format!(":{:04X}", place.port());
+        table.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let (local, state) = (words.next(), words.nth(1));
+            local.is_some_and(|local| local.ends_with(&port)) && state == Some(LISTEN)
+        })
+    }))
+}
+
 /// Lines of `/proc/net/tcp*` of sockets that can still change their state.
 fn open_sockets() -> Result<Vec<String>> {
     const TIMER_OF_MINI_SOCKET: &str = "03:";
