@@ -17,12 +17,14 @@ mod numbers;
 mod rules;
 mod spans;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+use crate::hints::Hint;
 use crate::state::State;
 use crate::track::{Connection, Ending};
 use evidence::Facts;
 
+pub(crate) use rules::unreachable;
 pub use rules::{First, RULES, Rule};
 
 /// What is known of a connection at its end.
@@ -53,6 +55,8 @@ pub struct Diagnosis {
     pub bytes_received: Option<u64>,
     /// Smoothed round trip time in microseconds: the last known.
     pub rtt_us: Option<u32>,
+    /// What a person should look at. Left empty here: [`crate::hints::at_end`] knows.
+    pub hints: Vec<Hint>,
 }
 
 /// One state of the documented timeline.
@@ -101,6 +105,7 @@ pub fn diagnose(conn: &Connection, ending: Ending, sources: &Sources) -> Diagnos
         bytes_sent: numbers::bytes_sent(&facts),
         bytes_received: numbers::bytes_received(&facts),
         rtt_us: numbers::rtt_us(&facts),
+        hints: Vec::new(),
     }
 }
 

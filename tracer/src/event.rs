@@ -16,6 +16,17 @@ pub enum Event {
     Evidence(EvidenceEvent),
 }
 
+impl Event {
+    /// When it happened: `CLOCK_MONOTONIC`, nanoseconds.
+    pub fn mono_ns(&self) -> u64 {
+        match self {
+            Self::State(event) => event.mono_ns,
+            Self::Accept(event) => event.mono_ns,
+            Self::Evidence(event) => event.mono_ns,
+        }
+    }
+}
+
 /// One run of `sock:inet_sock_set_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateEvent {

@@ -4,7 +4,9 @@ use bytes::BytesMut;
 
 use crate::decode::decode;
 use crate::diagnose::{Sources, diagnose};
+use crate::event::{Event, Evidence};
 use crate::filter::Show;
+use crate::hints::{self, STUCK_AFTER_NS, Told, Watch};
 use crate::render::{Render, Shape};
 use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
 use crate::track::{Connection, Ending, Sink, Tracker, Transition};
@@ -35,7 +37,14 @@ struct Shown<R> {
     aged_out: u64,
     verdicts: Verdicts,
     sources: Sources,
+    /// With `--stuck`.
+    watch: Option<Watch>,
+    stuck_after_ns: u64,
+    hints: u64,
 }
+
+/// How much later than the time of a record an earlier one of another CPU may still come.
+const REORDERED_NS: u64 = 250_000_000;
 
 impl<R: Render> Flow<R> {
     /// Writes the head of the output. `limit`: see [`Flow::is_done`].
@@ -60,6 +69,9 @@ impl<R: Render> Flow<R> {
             aged_out: 0,
             verdicts: Verdicts::default(),
             sources,
+            watch: None,
+            stuck_after_ns: STUCK_AFTER_NS,
+            hints: 0,
         };
         shown.renderer.start(&mut shown.buffer, session);
         Self {
@@ -71,11 +83,28 @@ impl<R: Render> Flow<R> {
         }
     }
 
+    /// Tells of connections while they are stuck: those that are in a state for `after_ns`.
+    pub fn watch(&mut self, after_ns: u64) {
+        self.shown.stuck_after_ns = after_ns;
+        self.shown.watch = Some(Watch::new(after_ns));
+    }
+
     /// Takes one record of the ring buffer.
     pub fn record(&mut self, bytes: &[u8]) {
         match decode(bytes) {
             Ok(event) => {
+                if self.shown.watch.is_some() {
+                    self.tell_stuck(event.mono_ns().saturating_sub(REORDERED_NS));
+                }
                 self.tracker.handle(&event, &mut self.shown);
+                if let Event::Evidence(event) = event
+                    && event.what == Evidence::Retransmit
+                    && let Some(watch) = &mut self.shown.watch
+                    && let Some(conn) = self.tracker.look(event.sk, event.mono_ns)
+                    && let Some(told) = watch.retransmitted(conn, &self.shown.sources)
+                {
+                    self.shown.tell_of(conn, &told);
+                }
             }
             Err(error) => {
                 log::debug!("{error}");
@@ -126,6 +155,11 @@ impl<R: Render> Flow<R> {
         self.lost = total;
         self.tracker.handle_loss(new.total(), new.evidence);
         let shown = &mut self.shown;
+        if let Some(watch) = &mut shown.watch
+            && new.total() > 0
+        {
+            watch.lost(now_ns);
+        }
         shown
             .renderer
             .lost(&mut shown.buffer, &shown.clock, now_ns, &new);
@@ -135,6 +169,23 @@ impl<R: Render> Flow<R> {
     /// all records were taken in and all losses told.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.tracker.handle_timeout(now_ns, &mut self.shown);
+        self.tell_stuck(now_ns);
+    }
+
+    /// Tells of the connections that are in a state for too long at `now_ns`.
+    fn tell_stuck(&mut self, now_ns: u64) {
+        let shown = &mut self.shown;
+        while let Some(due) = shown.watch.as_mut().and_then(|watch| watch.due(now_ns)) {
+            let Some(conn) = self.tracker.look(due.sk, now_ns) else {
+                continue;
+            };
+            let Some(watch) = &mut shown.watch else {
+                return;
+            };
+            for told in watch.stuck(&due, conn, &shown.sources, now_ns) {
+                shown.tell_of(conn, &told);
+            }
+        }
     }
 
     /// Tells of the connections that are still open, and writes the end.
@@ -147,6 +198,8 @@ impl<R: Render> Flow<R> {
             connections: self.shown.connections,
             aged_out: self.shown.aged_out,
             recovered: stats.recovered,
+            hints: self.shown.hints,
+            unwatched: self.shown.watch.as_ref().map_or(0, Watch::unwatched),
             verdicts: self.shown.verdicts,
             lost: self.lost,
             duration_ns: now_ns.saturating_sub(self.started_ns),
@@ -162,6 +215,9 @@ impl<R: Render> Flow<R> {
 impl<R: Render> Sink for Shown<R> {
     fn transition(&mut self, conn: &Connection, transition: &Transition) {
         let event = &transition.event;
+        if let Some(watch) = &mut self.watch {
+            watch.transition(conn, transition);
+        }
         if !self.show.shows(event.from, event.to) || self.count >= self.limit {
             return;
         }
@@ -177,6 +233,9 @@ impl<R: Render> Sink for Shown<R> {
     }
 
     fn ended(&mut self, conn: &Connection, ending: Ending) {
+        if let Some(watch) = &mut self.watch {
+            watch.ended(conn);
+        }
         self.connections += 1;
         self.aged_out += u64::from(ending == Ending::AgedOut);
         if !self.shows_any_of(conn) {
@@ -189,11 +248,22 @@ impl<R: Render> Sink for Shown<R> {
             Shape::Lines if self.ended_after_the_last_line(conn) => return,
             Shape::Lines | Shape::Records => {}
         }
-        let diagnosis = diagnose(conn, ending, &self.sources);
+        let mut diagnosis = diagnose(conn, ending, &self.sources);
+        diagnosis.hints = hints::at_end(conn, ending, &diagnosis, self.stuck_after_ns);
         self.verdicts.add(diagnosis.verdict);
         let (buffer, clock) = (&mut self.buffer, &self.clock);
         self.renderer
             .ended(buffer, clock, conn, &diagnosis, ending, conn.as_of_ns);
+    }
+}
+
+impl<R: Render> Shown<R> {
+    /// Tells a hint about a connection, unless it is not shown.
+    fn tell_of(&mut self, conn: &Connection, told: &Told) {
+        if self.count < self.limit && self.shows_any_of(conn) {
+            self.hints += 1;
+            self.renderer.hint(&mut self.buffer, &self.clock, told);
+        }
     }
 }
 
@@ -251,6 +321,9 @@ mod tests {
                 counts: true,
                 ..Sources::default()
             },
+            watch: None,
+            stuck_after_ns: STUCK_AFTER_NS,
+            hints: 0,
         }
     }
 

@@ -4,8 +4,8 @@
 //! events into connections and transitions, [`render`] writes those, [`output`] sends them out;
 //! [`flow`] ties the middle together and [`pipeline`] is the only loop.
 //!
-//! Architecture invariant: `decode`, `event`, `filter`, `flow`, `render`, `session`, `state` and `track`
-//! know no clock, socket, file or aya. Time comes in as an argument.
+//! Architecture invariant: `decode`, `event`, `filter`, `flow`, `hints`, `render`, `session`, `state` and
+//! `track` know no clock, socket, file or aya. Time comes in as an argument.
 
 pub mod cli;
 pub mod decode;
@@ -13,6 +13,7 @@ pub mod diagnose;
 pub mod event;
 pub mod filter;
 pub mod flow;
+pub mod hints;
 pub mod kernel;
 pub mod output;
 pub mod pipeline;

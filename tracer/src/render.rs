@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use jiff::tz::TimeZone;
 
 use crate::diagnose::Diagnosis;
+use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::Names;
 use crate::track::{Connection, Ending, Transition};
@@ -28,7 +29,7 @@ mod span;
 pub mod states;
 mod summary;
 mod text;
-mod time;
+pub(crate) mod time;
 mod timeline;
 mod unseen;
 mod vocab;
@@ -144,6 +145,9 @@ pub trait Render {
         now_ns: u64,
     );
 
+    /// A hint while the run goes on. Of no concern to an output that only counts.
+    fn hint(&mut self, _out: &mut BytesMut, _clock: &ClockMap, _told: &Told) {}
+
     /// The clocks were read again and wall-clock time has moved against `CLOCK_MONOTONIC`.
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap);
 
@@ -220,6 +224,10 @@ impl Render for Renderer {
         now_ns: u64,
     ) {
         dispatch!(self, inner => inner.ended(out, clock, conn, diagnosis, ending, now_ns));
+    }
+
+    fn hint(&mut self, out: &mut BytesMut, clock: &ClockMap, told: &Told) {
+        dispatch!(self, inner => inner.hint(out, clock, told));
     }
 
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {

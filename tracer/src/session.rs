@@ -116,6 +116,10 @@ pub struct Totals {
     pub aged_out: u64,
     /// Transitions that the kernel refused to run the first program for and the twin recorded.
     pub recovered: u64,
+    /// Hints told while the run went on.
+    pub hints: u64,
+    /// Connections that `--stuck` did not watch because there were too many at once.
+    pub unwatched: u64,
     /// What became of the connections and listeners that were told of.
     pub verdicts: Verdicts,
     /// Events that did not arrive.

@@ -33,7 +33,7 @@ mod tracker;
 use crate::event::{Comm, Endpoint, Family, Protocol, StateEvent};
 use crate::state::State;
 
-pub use evidence::{Gathered, Opened, ResetSent, SocketError};
+pub use evidence::{Backoff, Gathered, Opened, ResetSent, SocketError};
 pub use tracker::{Stats, Tracker, TrackerConfig};
 
 /// Identity of a connection within one run: 1, 2, 3, ... in the order of first sight. A listener has

@@ -22,10 +22,11 @@ mod samples;
 
 const SCHEMA: &str = include_str!("../../docs/tracer.schema.json");
 const DOCUMENT: &str = include_str!("../../docs/schema.md");
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "session",
     "transition",
     "connection",
+    "hint",
     "clock",
     "lost",
     "end",
@@ -449,6 +450,17 @@ fn the_document_explains_every_verdict() {
     let schema = schema();
     let words = schema["$defs"]["verdict"]["enum"].as_array().unwrap();
     assert_eq!(explained, words.iter().filter_map(Value::as_str).collect());
+}
+
+#[test]
+fn the_document_explains_every_hint() {
+    let explained: BTreeSet<&str> = section("\n## Hints\n")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|&word| word != "name")
+        .collect();
+    let rules = tracer::hints::RULES.iter().map(|rule| rule.name);
+    assert_eq!(explained, rules.collect());
 }
 
 #[test]

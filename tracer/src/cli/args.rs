@@ -152,6 +152,17 @@ pub(super) struct TraceArgs {
     )]
     pub(super) output: Format,
 
+    /// Give a hint for each connection that is stuck in a state for TIME [default without TIME: 30s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        default_missing_value = "30s",
+        value_parser = values::duration,
+        help_heading = "Output"
+    )]
+    pub(super) stuck: Option<Duration>,
+
     /// Names of the states in text and timeline: documented, rfc, kernel or ss
     #[arg(long, value_name = "NAMES", default_value_t, help_heading = "Output")]
     pub(super) names: Names,

@@ -1,6 +1,7 @@
 //! From arguments to a running pipeline, whatever becomes of what the kernel reports.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use super::args::{FilterArgs, LimitArgs};
 use super::exit::{Exit, Failure, talk};
@@ -24,6 +25,7 @@ pub(super) struct Live<'a> {
     kernel: Kernel,
     filter: Filter,
     session: Session,
+    stuck: Option<Duration>,
 }
 
 /// How a run ended.
@@ -54,7 +56,14 @@ impl<'a> Live<'a> {
             kernel,
             filter,
             session,
+            stuck: None,
         })
+    }
+
+    /// Tells of connections that are in a state for as long as this.
+    pub(super) fn watch(mut self, stuck: Option<Duration>) -> Self {
+        self.stuck = stuck;
+        self
     }
 
     /// What the session line says, for people: a line for each reason.
@@ -80,6 +89,9 @@ impl<'a> Live<'a> {
         };
         let sources = self.kernel.sources();
         let mut flow = Flow::start(tracker, renderer, show, count, &self.session, sources);
+        if let Some(stuck) = self.stuck {
+            flow.watch(u64::try_from(stuck.as_nanos()).unwrap_or(u64::MAX));
+        }
         let failed = |error| Failure::new(Exit::Failed, format!("cannot start: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

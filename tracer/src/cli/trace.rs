@@ -25,7 +25,7 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
             },
         },
     );
-    let Some(end) = live.run(renderer, arguments.count)? else {
+    let Some(end) = live.watch(arguments.stuck).run(renderer, arguments.count)? else {
         return Ok(Exit::Ok);
     };
     talk(&format!(

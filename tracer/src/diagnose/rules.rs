@@ -216,7 +216,8 @@ fn closed_somehow(f: &Facts<'_>) -> bool {
     f.is_closed()
 }
 
-fn unreachable(error: u32) -> Option<&'static str> {
+/// The meaning of an `errno` that the network gave for having no way.
+pub(crate) fn unreachable(error: u32) -> Option<&'static str> {
     errno::UNREACHABLE
         .iter()
         .find_map(|(errno, text)| (*errno == error).then_some(*text))

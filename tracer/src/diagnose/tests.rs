@@ -19,7 +19,7 @@ const NAMES: [(u32, &str); 9] = [
 ];
 
 /// All hooks, as on Linux 6.18.
-fn all() -> Sources {
+pub(crate) fn all() -> Sources {
     Sources {
         retransmit: true,
         synack_retransmit: true,

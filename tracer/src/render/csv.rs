@@ -19,6 +19,7 @@ use super::time::UtcStamp;
 use super::vocab;
 use crate::diagnose::{Diagnosis, SpanEvidence};
 use crate::event::{Comm, Endpoint};
+use crate::hints::{Hint, Told};
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::Names;
 use crate::track::{Connection, Ending, Transition};
@@ -30,7 +31,7 @@ pub struct Csv {
 }
 
 /// The columns of connections alone, after those of transitions.
-const OF_CONNECTIONS: usize = 14;
+const OF_CONNECTIONS: usize = 15;
 
 /// Columns in order; new ones only ever come after the last.
 const HEADER: &str = "type,ts,mono_ns,conn,sk,netns,family,protocol,role,\
@@ -39,7 +40,7 @@ const HEADER: &str = "type,ts,mono_ns,conn,sk,netns,family,protocol,role,\
                       legality,after_gap,recovered,pid,comm,owner_source,\
                       verdict,closed_by,reset_reason,because,\
                       syn_retransmits,synack_retransmits,retransmits,\
-                      bytes_sent,bytes_received,rtt_us,states,ending,from_birth,has_gap\n";
+                      bytes_sent,bytes_received,rtt_us,states,ending,from_birth,has_gap,hints\n";
 
 impl Render for Csv {
     fn start(&mut self, out: &mut BytesMut, _session: &Session) {
@@ -70,6 +71,62 @@ impl Render for Csv {
     ) {
         let (row, stamp) = (&mut Row::new(out), &mut self.stamp);
         fields::connection(row, stamp, clock, conn, diagnosis, ending, now_ns);
+        out.put_u8(b'\n');
+    }
+
+    fn hint(&mut self, out: &mut BytesMut, clock: &ClockMap, told: &Told) {
+        let row = &mut Row::new(out);
+        let known = |row: &mut Row<'_>, value: Option<&dyn Display>| match value {
+            Some(value) => row.shown("", value),
+            None => row.absent(1),
+        };
+        let end = |row: &mut Row<'_>, value: Option<Endpoint>| match value {
+            Some(value) => row.endpoint("", value),
+            None => row.absent(2),
+        };
+        row.word("type", "hint");
+        row.word("ts", self.stamp.format(clock.wall_ns(told.mono_ns)));
+        row.number("mono_ns", Some(told.mono_ns));
+        row.number("conn", told.conn.map(|(id, _)| id.0));
+        known(
+            row,
+            told.conn
+                .map(|(_, sk)| vocab::socket(sk))
+                .as_ref()
+                .map(|sk| sk as _),
+        );
+        row.number("netns", told.netns.map(u64::from));
+        known(
+            row,
+            told.family
+                .map(vocab::family)
+                .as_ref()
+                .map(|family| family as _),
+        );
+        row.shown("protocol", vocab::protocol(told.protocol));
+        row.word("role", vocab::role(told.role));
+        end(row, told.local);
+        row.absent(1);
+        end(row, told.remote);
+        row.absent(4);
+        row.number("in_state_ns", told.stay.map(|stay| stay.lasted_ns));
+        row.flag(
+            "in_state_is_minimum",
+            told.stay.is_some_and(|stay| stay.is_minimum),
+        );
+        row.absent(4);
+        row.number("pid", told.owner.pid.map(u64::from));
+        row.comm("comm", told.owner.comm);
+        row.word("owner_source", vocab::owner_source(told.owner.source));
+        row.absent(3);
+        row.text("because", Some(&told.hint.text));
+        row.absent(6);
+        let state = told
+            .stay
+            .map(|stay| vocab::state(stay.state, Names::Documented));
+        known(row, state.as_ref().map(|state| state as _));
+        row.absent(3);
+        row.word("hints", told.hint.name);
         out.put_u8(b'\n');
     }
 
@@ -158,6 +215,10 @@ impl Fields for Row<'_> {
             }
             space = " ";
         }
+    }
+
+    fn hints(&mut self, name: &'static str, values: &[Hint]) {
+        self.words(name, values.iter().map(|hint| hint.name));
     }
 
     fn absent(&mut self, fields: usize) {

@@ -7,6 +7,7 @@ use super::time::UtcStamp;
 use super::{unseen, vocab};
 use crate::diagnose::Diagnosis;
 use crate::event::{Comm, Endpoint};
+use crate::hints::Hint;
 use crate::session::ClockMap;
 use crate::state::{Names, State};
 use crate::track::{Connection, Ending, Transition};
@@ -38,6 +39,8 @@ pub(crate) trait Fields {
         clock: &ClockMap,
         stamp: &mut UtcStamp,
     );
+    /// What a person should look at.
+    fn hints(&mut self, name: &'static str, values: &[Hint]);
     /// As many fields that other lines have and this one has not: a table leaves cells empty.
     fn absent(&mut self, fields: usize);
 
@@ -67,7 +70,7 @@ pub(crate) fn transition(
     fields.word("ts", stamp.format(clock.wall_ns(event.mono_ns)));
     fields.number("mono_ns", Some(event.mono_ns));
     fields.shown("conn", conn.id.0);
-    fields.shown("sk", format_args!("0x{:016x}", event.sk));
+    fields.shown("sk", vocab::socket(event.sk));
     fields.number("netns", event.netns.map(u64::from));
     fields.shown("family", vocab::family(event.family));
     fields.shown("protocol", vocab::protocol(event.protocol));
@@ -113,7 +116,7 @@ pub(crate) fn connection(
     fields.word("ts", stamp.format(clock.wall_ns(now_ns)));
     fields.number("mono_ns", Some(now_ns));
     fields.shown("conn", conn.id.0);
-    fields.shown("sk", format_args!("0x{:016x}", conn.sk));
+    fields.shown("sk", vocab::socket(conn.sk));
     fields.number("netns", conn.netns.map(u64::from));
     fields.shown("family", vocab::family(conn.family));
     fields.shown("protocol", vocab::protocol(conn.protocol));
@@ -149,6 +152,7 @@ pub(crate) fn connection(
     fields.word("ending", vocab::ending(ending));
     fields.flag("from_birth", conn.from_birth);
     fields.flag("has_gap", conn.has_gap);
+    fields.hints("hints", &diagnosis.hints);
 }
 
 /// The fields of one state of a connection.

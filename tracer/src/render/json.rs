@@ -12,6 +12,7 @@ use super::plain::is_plain;
 use super::span::Span;
 use super::time::UtcStamp;
 use crate::event::{Comm, Endpoint};
+use crate::hints::Hint;
 use crate::session::ClockMap;
 
 /// An object being written.
@@ -59,6 +60,22 @@ impl<'a> Object<'a> {
     pub(crate) fn signed(&mut self, name: &'static str, value: i64) {
         self.key(name);
         let _ = write!(self.out, "{value}");
+    }
+
+    /// A word of ours that may not be known.
+    pub(crate) fn shown_or_null(&mut self, name: &'static str, value: Option<impl Display>) {
+        match value {
+            Some(value) => self.shown(name, value),
+            None => self.number(name, None),
+        }
+    }
+
+    /// An address and a port, or neither.
+    pub(crate) fn endpoint_or_null(&mut self, name: &'static str, value: Option<Endpoint>) {
+        match value {
+            Some(value) => self.endpoint(name, value),
+            None => self.number(name, None),
+        }
     }
 
     fn key(&mut self, name: &str) {
@@ -139,7 +156,18 @@ impl Fields for Object<'_> {
         });
     }
 
+    fn hints(&mut self, name: &'static str, values: &[Hint]) {
+        self.objects(name, values, put_hint);
+    }
+
     fn absent(&mut self, _fields: usize) {}
+}
+
+/// The fields of a hint.
+pub(super) fn put_hint(object: &mut Object<'_>, hint: &Hint) {
+    object.word("name", hint.name);
+    object.text("text", Some(&hint.text));
+    object.text("check", hint.check.as_deref());
 }
 
 fn put_string(out: &mut BytesMut, text: &str) {

@@ -5,11 +5,13 @@
 use bytes::{BufMut, BytesMut};
 
 use super::fields::{self, Fields};
-use super::json::Object;
+use super::json::{Object, put_hint};
 use super::time::UtcStamp;
 use super::{Render, vocab};
 use crate::diagnose::Diagnosis;
+use crate::hints::Told;
 use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
+use crate::state::Names;
 use crate::track::{Connection, Ending, Transition};
 
 /// Version of the schema: raised when a field is removed, renamed or changes its meaning.
@@ -108,6 +110,32 @@ impl Render for Jsonl {
         out.put_u8(b'\n');
     }
 
+    fn hint(&mut self, out: &mut BytesMut, clock: &ClockMap, told: &Told) {
+        self.line(out, "hint", clock, told.mono_ns, |line| {
+            put_hint(line, &told.hint);
+            let (conn, sk) = told.conn.unzip();
+            line.shown_or_null("conn", conn.map(|id| id.0));
+            line.shown_or_null("sk", sk.map(vocab::socket));
+            line.number("netns", told.netns.map(u64::from));
+            line.shown_or_null("family", told.family.map(vocab::family));
+            line.shown("protocol", vocab::protocol(told.protocol));
+            line.word("role", vocab::role(told.role));
+            line.endpoint_or_null("local", told.local);
+            line.endpoint_or_null("remote", told.remote);
+            line.number("pid", told.owner.pid.map(u64::from));
+            line.comm("comm", told.owner.comm);
+            line.word("owner_source", vocab::owner_source(told.owner.source));
+            let stay = told.stay;
+            let state = stay.map(|stay| vocab::state(stay.state, Names::Documented));
+            line.shown_or_null("state", state);
+            line.number("in_state_ns", stay.map(|stay| stay.lasted_ns));
+            let is_minimum = stay.is_some_and(|stay| stay.is_minimum);
+            line.flag("in_state_is_minimum", is_minimum);
+            line.number("count", told.count);
+            line.number("limit", told.limit);
+        });
+    }
+
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {
         let before = self.clock.replace(*clock);
         let expected_ns = before.map_or(clock.wall_ns, |before| before.wall_ns(clock.mono_ns));
@@ -130,6 +158,8 @@ impl Render for Jsonl {
             line.number("connections", Some(totals.connections));
             line.number("aged_out", Some(totals.aged_out));
             line.number("recovered", Some(totals.recovered));
+            line.number("hints", Some(totals.hints));
+            line.number("unwatched", Some(totals.unwatched));
             line.object("verdicts", |counts| {
                 for (verdict, count) in totals.verdicts.all() {
                     counts.number(vocab::verdict(verdict), Some(count));

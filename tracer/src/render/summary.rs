@@ -41,6 +41,17 @@ pub fn summary(totals: &Totals, uncounted: Option<&str>) -> String {
             count(totals.aged_out, "connection", "connections"),
         );
     }
+    if totals.unwatched > 0 {
+        let _ = writeln!(
+            out,
+            "{} not watched by --stuck: too many at once",
+            count(
+                totals.unwatched,
+                "stay in a state was",
+                "stays in a state were"
+            ),
+        );
+    }
     let lost = totals.lost.total();
     if lost > 0 {
         let transitions = count(lost, "transition was", "transitions were");
@@ -144,6 +155,8 @@ mod tests {
             connections: 20_000,
             aged_out: 1,
             recovered: 3,
+            hints: 0,
+            unwatched: 5,
             verdicts: Verdicts::default(),
             lost: Lost {
                 ring_full: 1000,
@@ -159,6 +172,7 @@ mod tests {
         3 transitions recorded by the second program where the first could not run
         1 connection forgotten before the end
         hint: raise --max-connections
+        5 stays in a state were not watched by --stuck: too many at once
         1036 transitions were lost:
             1000  the ring buffer was full
                   hint: enlarge it with --ring-size, or trace less with --port or --addr

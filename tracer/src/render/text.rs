@@ -11,17 +11,22 @@ use bytes::{BufMut, BytesMut};
 use super::plain::{columns, push_plain};
 use super::time::{LocalClock, LocalDay, human};
 use super::vocab::{
-    endpoint, push_note, push_owner, push_transition_notes, put_state, put_verdict, state,
+    endpoint, push_note, push_owner, push_transition_notes, put_hint, put_state, put_verdict, state,
 };
 use super::{Render, RenderOptions, Shape, remark, unseen};
 use crate::diagnose::{Diagnosis, Verdict};
-use crate::event::Protocol;
+use crate::event::{Endpoint, Protocol};
+use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State};
-use crate::track::{Connection, Ending, Transition};
+use crate::track::{Connection, Ending, Owner, Transition};
 
 const LEGEND: &str = "# owner (name/pid): the listener's, not accepted yet; *: none yet; >5us: at \
                       least 5us; -, ?: not known\n";
+
+/// Before the first hint.
+const HINT_LEGEND: &str =
+    "# hint: a connection to look at; `tracer states STATE` says what to check\n";
 
 /// Renders [`super::Format::Text`].
 #[derive(Debug)]
@@ -33,6 +38,7 @@ pub struct Text {
     clock: Option<ClockMap>,
     netns: NetnsColumn,
     header_due: bool,
+    hinted: bool,
     widths: Widths,
     cells: Cells,
 }
@@ -96,6 +102,7 @@ impl Text {
             clock: None,
             netns: NetnsColumn::Empty,
             header_due: false,
+            hinted: false,
             widths: Widths {
                 owner: 16,
                 local: IPV4_COLUMNS,
@@ -152,8 +159,8 @@ impl Text {
         self.widen();
     }
 
-    /// Fills in whose connection it is, and between whom.
-    fn fill_ends(&mut self, conn: &Connection) {
+    /// Fills in whose connection it is, and between whom; no endpoint stands for several.
+    fn fill_ends(&mut self, whose: &Owner, here: Option<Endpoint>, there: Option<Endpoint>) {
         let Cells {
             owner,
             local,
@@ -163,10 +170,35 @@ impl Text {
         for cell in [&mut *owner, local, remote] {
             cell.clear();
         }
-        push_owner(owner, &conn.owner);
-        let _ = write!(local, "{}", endpoint(conn.local, true));
-        let _ = write!(remote, "{}", endpoint(conn.remote, true));
+        push_owner(owner, whose);
+        for (cell, end) in [(local, here), (remote, there)] {
+            match end {
+                Some(end) => {
+                    let _ = write!(cell, "{}", endpoint(end, true));
+                }
+                None => cell.push('*'),
+            }
+        }
         self.widen();
+    }
+
+    /// Begins a remark in the columns of the lines around it.
+    fn remark(
+        &mut self,
+        out: &mut BytesMut,
+        wall_ns: i64,
+        netns: Option<u32>,
+        owner: &Owner,
+        (local, remote): (Option<Endpoint>, Option<Endpoint>),
+    ) {
+        self.day(out, wall_ns);
+        self.notice_netns(out, netns);
+        self.fill_ends(owner, local, remote);
+        self.header(out);
+        let (_, time) = self.local_clock.format(wall_ns);
+        // One space less than elsewhere, for the mark.
+        let _ = write!(out, "#{time} ");
+        self.put_ends(out, netns);
     }
 
     fn put_ends(&self, out: &mut BytesMut, netns: Option<u32>) {
@@ -328,21 +360,25 @@ impl Render for Text {
         if !is_told(diagnosis.verdict) {
             return;
         }
-        let wall_ns = clock.wall_ns(now_ns);
-        self.day(out, wall_ns);
-        self.notice_netns(out, conn.netns);
-        self.fill_ends(conn);
-        self.header(out);
-        let (_, time) = self.local_clock.format(wall_ns);
-        // One space less than elsewhere, for the mark.
-        let _ = write!(out, "#{time} ");
-        self.put_ends(out, conn.netns);
+        let ends = (Some(conn.local), Some(conn.remote));
+        self.remark(out, clock.wall_ns(now_ns), conn.netns, &conn.owner, ends);
         put_verdict(out, diagnosis, self.color);
         if !diagnosis.because.is_empty() {
             self.cells.notes.clear();
             push_plain(&mut self.cells.notes, diagnosis.because.as_bytes());
             let _ = write!(out, ": {}", self.cells.notes);
         }
+        out.put_u8(b'\n');
+    }
+
+    fn hint(&mut self, out: &mut BytesMut, clock: &ClockMap, told: &Told) {
+        if !std::mem::replace(&mut self.hinted, true) {
+            out.put_slice(HINT_LEGEND.as_bytes());
+        }
+        let ends = (told.local, told.remote);
+        let wall_ns = clock.wall_ns(told.mono_ns);
+        self.remark(out, wall_ns, told.netns, &told.owner, ends);
+        put_hint(out, &told.hint, self.color);
         out.put_u8(b'\n');
     }
 

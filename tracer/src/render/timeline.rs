@@ -14,11 +14,12 @@ use super::plain::push_plain;
 use super::span::{Lasted, Span, spans};
 use super::time::{LocalClock, human};
 use super::vocab::{
-    self, endpoint, push_note, push_owner, push_transition_notes, put_state, put_verdict,
+    self, endpoint, push_note, push_owner, push_transition_notes, put_hint, put_state, put_verdict,
 };
 use super::{Render, RenderOptions, Shape, remark};
 use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
-use crate::event::Protocol;
+use crate::event::{Endpoint, Protocol};
+use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State, legality};
 use crate::track::{Connection, Ending, OwnerSource, Role, Transition};
@@ -133,12 +134,7 @@ impl Timeline {
             let _ = write!(title, " by {}", vocab::owner_source(conn.owner.source));
         }
         let _ = write!(title, "  {}", endpoint(conn.local, true));
-        let arrow = match conn.role {
-            Role::Client => "->",
-            Role::Server => "<-",
-            Role::Both => "<->",
-            Role::Listener | Role::Unknown => "--",
-        };
+        let arrow = vocab::arrow(conn.role);
         if conn.role != Role::Listener {
             let _ = write!(title, " {arrow} {}", endpoint(conn.remote, true));
         }
@@ -160,6 +156,12 @@ impl Timeline {
             let mut because = String::new();
             push_plain(&mut because, diagnosis.because.as_bytes());
             let _ = writeln!(out, "  {because}");
+        }
+        for hint in &diagnosis.hints {
+            let _ = writeln!(out, "  check: {}", hint.advice);
+            if let Some(command) = &hint.check {
+                let _ = writeln!(out, "         {command}");
+            }
         }
     }
 
@@ -368,6 +370,24 @@ impl Render for Timeline {
         Self::put_ending(out, &life, diagnosis.closed_by);
         put_counts(out, conn.role, diagnosis);
         out.put_u8(b'\n');
+    }
+
+    fn hint(&mut self, out: &mut BytesMut, clock: &ClockMap, told: &Told) {
+        let (_, time) = self.local_clock.format(clock.wall_ns(told.mono_ns));
+        let _ = write!(out, "# {time}  ");
+        if let Some((id, _)) = told.conn {
+            let _ = write!(out, "#{}  ", id.0);
+        }
+        let mut owner = String::new();
+        push_owner(&mut owner, &told.owner);
+        let _ = write!(out, "{owner}  ");
+        let arrow = vocab::arrow(told.role);
+        let end = |end: Option<Endpoint>| {
+            end.map_or_else(|| "*".to_owned(), |end| endpoint(end, true).to_string())
+        };
+        let _ = write!(out, "{} {arrow} {}  ", end(told.local), end(told.remote));
+        put_hint(out, &told.hint, self.color);
+        out.put_slice(b"\n\n");
     }
 
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {

@@ -9,6 +9,7 @@ use bytes::{BufMut, BytesMut};
 use super::plain::push_plain;
 use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
 use crate::event::{Endpoint, Family, Protocol};
+use crate::hints::Hint;
 use crate::session::Lost;
 use crate::state::{Names, State};
 use crate::track::{Ending, Legality, Owner, OwnerSource, Role};
@@ -20,6 +21,16 @@ pub(crate) fn role(role: Role) -> &'static str {
         Role::Listener => "listener",
         Role::Both => "both",
         Role::Unknown => "unknown",
+    }
+}
+
+/// Between this side and the other, pointing to the one that was connected to.
+pub(crate) fn arrow(role: Role) -> &'static str {
+    match role {
+        Role::Client => "->",
+        Role::Server => "<-",
+        Role::Both => "<->",
+        Role::Listener | Role::Unknown => "--",
     }
 }
 
@@ -54,6 +65,18 @@ pub(crate) fn put_verdict(out: &mut BytesMut, diagnosis: &Diagnosis, color: bool
         Style::new()
     };
     let _ = write!(out, "{style}{text}{style:#}");
+}
+
+/// `hint: ` and its sentence.
+pub(crate) fn put_hint(out: &mut BytesMut, hint: &Hint, color: bool) {
+    let style = if color {
+        AnsiColor::Yellow.on_default().bold()
+    } else {
+        Style::new()
+    };
+    let mut text = String::new();
+    push_plain(&mut text, hint.text.as_bytes());
+    let _ = write!(out, "{style}hint:{style:#} {text}");
 }
 
 /// Red where the connection failed, yellow where that is open to question, green where it did not.
@@ -115,6 +138,11 @@ pub(crate) fn legality(legality: Legality) -> &'static str {
         Legality::Linux(_) => "linux",
         Legality::Unexpected => "unexpected",
     }
+}
+
+/// Kernel address of a socket.
+pub(crate) fn socket(sk: u64) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "0x{sk:016x}"))
 }
 
 /// `inet`, `inet6`, or the number.

@@ -94,6 +94,17 @@ pub struct Facts {
     pub sources: &'static [&'static str],
 }
 
+impl Facts {
+    /// The first check whose command begins so.
+    pub fn check(&self, begins: &str) -> Option<&'static Check> {
+        self.checks.iter().find(|check| {
+            check
+                .command
+                .is_some_and(|command| command.starts_with(begins))
+        })
+    }
+}
+
 impl State {
     /// What is known about this state; nothing about a number without a name.
     pub fn facts(self) -> Option<&'static Facts> {

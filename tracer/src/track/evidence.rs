@@ -25,6 +25,8 @@ pub struct Gathered {
     pub synacks_counted: bool,
     /// Retransmissions seen in any later state.
     pub retransmits: u32,
+    /// The last run of these.
+    pub backoff: Option<Backoff>,
     /// The kernel handled a reset as one of the peer's.
     pub reset_received: bool,
     /// The reset sent nearest to its end.
@@ -47,6 +49,58 @@ pub struct Opened {
     pub rtt_us: Option<u32>,
     /// SYNs sent again by a client, SYN-ACKs by a server.
     pub retransmits: u32,
+}
+
+/// Retransmissions whose intervals double, as they do while the kernel's timer repeats a segment and
+/// nothing is acknowledged; an acknowledgment begins the intervals anew (`tcp_retransmit_timer`). Two
+/// that follow each other in any other way begin a new run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// First of the run (`CLOCK_MONOTONIC`, ns).
+    pub first_ns: u64,
+    /// Last of the run, which is the last seen at all.
+    pub last_ns: u64,
+    /// How many, 1 or more.
+    pub count: u32,
+    /// Between the last two.
+    interval_ns: u64,
+}
+
+impl Backoff {
+    /// `TCP_RTO_MAX`: intervals double no further.
+    const LONGEST_NS: u64 = 120_000_000_000;
+
+    fn first(mono_ns: u64) -> Self {
+        Self {
+            first_ns: mono_ns,
+            last_ns: mono_ns,
+            count: 1,
+            interval_ns: 0,
+        }
+    }
+
+    /// With one more retransmission.
+    fn then(self, mono_ns: u64) -> Self {
+        let interval_ns = mono_ns.saturating_sub(self.last_ns);
+        let goes_on = self.count == 1 || self.is_followed_by(interval_ns);
+        Self {
+            first_ns: if goes_on { self.first_ns } else { self.last_ns },
+            last_ns: mono_ns,
+            count: if goes_on {
+                self.count.saturating_add(1)
+            } else {
+                2
+            },
+            interval_ns,
+        }
+    }
+
+    /// The kernel's timers are up to an eighth late.
+    fn is_followed_by(self, interval_ns: u64) -> bool {
+        let expected_ns = self.interval_ns.saturating_mul(2).min(Self::LONGEST_NS);
+        let late_ns = expected_ns / 6;
+        interval_ns.abs_diff(expected_ns) <= late_ns
+    }
 }
 
 /// A reset that this side sent.
@@ -87,7 +141,13 @@ impl Gathered {
                     | State::Closing
                     | State::NewSynReceived
                     | State::BoundInactive
-                    | State::Unknown(_) => &mut self.retransmits,
+                    | State::Unknown(_) => {
+                        self.backoff = Some(match self.backoff {
+                            Some(run) => run.then(mono_ns),
+                            None => Backoff::first(mono_ns),
+                        });
+                        &mut self.retransmits
+                    }
                 };
                 *count = count.saturating_add(1);
             }

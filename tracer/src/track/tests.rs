@@ -299,6 +299,21 @@ impl Story {
         lives.max_by_key(|(conn, _)| conn.id).unwrap().clone()
     }
 
+    /// The transitions told.
+    pub(crate) fn told(&self) -> &[(Connection, Transition)] {
+        &self.log.told
+    }
+
+    /// The connections that have ended.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &Connection> {
+        self.log.ended.values().map(|(conn, _)| conn)
+    }
+
+    /// The time of the last event.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
     /// The first connection, which has ended.
     pub(crate) fn first_ended(&self) -> (Connection, Ending) {
         self.log.ended[&ConnId(1)].clone()

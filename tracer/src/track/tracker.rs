@@ -158,6 +158,18 @@ impl Tracker {
         }
     }
 
+    /// What is known at `now_ns` of the selected connection or listener that has the socket at `sk`, if it
+    /// is open.
+    pub fn look(&mut self, sk: u64, now_ns: u64) -> Option<&Connection> {
+        let entry = self.sockets.get(&sk)?;
+        if entry.verdict != Verdict::Yes {
+            return None;
+        }
+        let teller = &mut self.teller;
+        entry.describe(&mut teller.conn, sk, now_ns, teller.lost);
+        Some(&teller.conn)
+    }
+
     /// What was seen so far.
     pub fn stats(&self) -> Stats {
         Stats {

@@ -9,7 +9,7 @@
 //! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
-//! - [`runner`], [`filters`], [`server`], [`mixed`], [`cli`]: the tests; [`servers`] and [`crowd`]: real
+//! - [`runner`], [`filters`], [`server`], [`mixed`], [`cli`], [`hints`]: the tests; [`servers`] and [`crowd`]: real
 //!   servers and their clients
 //!
 //! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
@@ -20,6 +20,7 @@ mod compare;
 mod crowd;
 mod filters;
 mod harness;
+mod hints;
 mod lives;
 mod mixed;
 mod netns;
@@ -72,6 +73,7 @@ fn run() -> Result<ExitCode> {
             Suite::One(mixed::NAME, mixed::run),
         ])
         .chain(cli::suites())
+        .chain(hints::suites())
         .collect();
     let mut turn = None;
     let unable = || match take_turn() {

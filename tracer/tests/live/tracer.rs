@@ -111,6 +111,8 @@ pub(crate) struct Output {
     pub(crate) connections: Vec<Connection>,
     /// When each of them arrived (`CLOCK_MONOTONIC`, ns).
     pub(crate) arrivals_ns: Vec<u64>,
+    /// The `hint` lines.
+    pub(crate) hints: Vec<Value>,
     pub(crate) end: Value,
     pub(crate) status: ExitStatus,
     pub(crate) stderr: String,
@@ -219,6 +221,7 @@ impl Tracer {
         let mut transitions = Vec::new();
         let mut connections = Vec::new();
         let mut arrivals_ns = Vec::new();
+        let mut hints = Vec::new();
         let mut end = Value::Null;
         loop {
             let (arrival_ns, line) = match self.lines.recv_timeout(PATIENCE) {
@@ -242,6 +245,7 @@ impl Tracer {
                     connections.push(connection);
                 }
                 Some("end") => end = value,
+                Some("hint") => hints.push(value),
                 Some("clock" | "lost") => {}
                 _ => bail!("a line of unknown type: {line}"),
             }
@@ -257,6 +261,7 @@ impl Tracer {
             transitions,
             connections,
             arrivals_ns,
+            hints,
             end,
             status,
             stderr,

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use jiff::tz::{Offset, TimeZone};
 use tracer::event::{Comm, Endpoint, Family, Protocol, StateEvent};
+use tracer::hints::{Hint, Stay, Told};
 use tracer::render::{Format, Render, RenderOptions, Renderer};
 use tracer::session::{ClockMap, HookReport, HookStatus, Lost, Session, Totals, Verdicts};
 use tracer::state::{Names, State};
@@ -213,6 +214,42 @@ fn refused_life() -> Vec<(Connection, Transition)> {
     life
 }
 
+/// A server that does not close, told of while the trace goes on.
+pub(crate) fn stuck() -> Told {
+    let conn = Connection {
+        id: ConnId(4),
+        owner: owner("nginx", 77, OwnerSource::Accept),
+        ..server()
+    };
+    let text = "CLOSE_WAIT for 2.000s: peer closed, pid 77 has not; likely a leak or a hang";
+    Told {
+        hint: Hint {
+            name: "close_wait",
+            text: text.to_owned(),
+            advice: "why the application here does not close",
+            check: Some("ls /proc/77/fd | wc -l".to_owned()),
+        },
+        mono_ns: CLOCK.mono_ns + 3 * SECOND + 700 * MS,
+        conn: Some((conn.id, conn.sk)),
+        netns: conn.netns,
+        family: Some(conn.family),
+        protocol: conn.protocol,
+        role: conn.role,
+        owner: conn.owner,
+        local: Some(conn.local),
+        remote: Some(conn.remote),
+        stay: Some(Stay {
+            state: State::CloseWait,
+            since_ns: CLOCK.mono_ns + SECOND + 700 * MS,
+            lasted_ns: 2 * SECOND,
+            is_minimum: true,
+            is_over: false,
+        }),
+        count: None,
+        limit: None,
+    }
+}
+
 /// A client's connection whose port is chosen.
 fn connected() -> Connection {
     Connection {
@@ -376,6 +413,8 @@ fn totals() -> Totals {
         connections: 3,
         aged_out: 0,
         recovered: 0,
+        hints: 1,
+        unwatched: 0,
         verdicts: Verdicts {
             closed: 2,
             refused: 1,
@@ -438,6 +477,7 @@ pub(crate) fn whole_run(format: Format, color: bool) -> String {
             renderer.ended(&mut out, &CLOCK, conn, &diagnosis, Ending::Closed, ended_ns);
         }
     }
+    renderer.hint(&mut out, &CLOCK, &stuck());
     let now_ns = CLOCK.mono_ns + 4 * SECOND;
     let stepped = ClockMap {
         mono_ns: now_ns,

@@ -1,6 +1,7 @@
 //! Connections at their end, one for each verdict.
 
 use tracer::diagnose::{ClosedBy, Diagnosis, SpanEvidence, StateSpan, Verdict};
+use tracer::hints::Hint;
 use tracer::state::State;
 use tracer::track::{ConnId, Connection, Ending, Role, Step};
 
@@ -35,6 +36,7 @@ pub(crate) fn diagnosis(conn: &Connection, verdict: Verdict, because: &str) -> D
         bytes_sent: None,
         bytes_received: None,
         rtt_us: None,
+        hints: Vec::new(),
     }
 }
 
@@ -311,6 +313,12 @@ pub(crate) fn refused(conn: &Connection) -> Diagnosis {
         syn_retransmits: Some(0),
         bytes_sent: Some(0),
         bytes_received: Some(0),
+        hints: vec![Hint {
+            name: "refused",
+            text: "the peer answered the SYN with a reset: likely nothing listens there".to_owned(),
+            advice: "on the peer: does anything listen there",
+            check: Some("ss -ltnp".to_owned()),
+        }],
         ..diagnosis(
             conn,
             Verdict::Refused,

@@ -60,6 +60,7 @@ fn gathered() -> impl Strategy<Value = Gathered> {
                 synacks_counted: flags[3],
                 reset_sent,
                 error,
+                backoff: None,
             },
         )
 }

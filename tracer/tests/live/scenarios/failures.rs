@@ -1,11 +1,10 @@
 //! Connections that do not come about.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use socket2::{Domain, Socket};
 
 use super::{Scenario, never_connected};
@@ -108,27 +107,12 @@ fn behind_router(stage: &Stage) -> Result<SocketAddr> {
 
 fn syn_dropped_by_firewall(stage: &Stage) -> Result<()> {
     stage.home().sysctl("ipv4/tcp_syn_retries", "1")?;
-    nft(&format!(
-        "table ip t {{\nchain c {{\ntype filter hook input priority 0\ntcp dport {} drop\n}}\n}}\n",
-        stage.port(0)
-    ))?;
+    tools::drop_at_port(stage.port(0))?;
     expect_error(
         &stage::socket(Domain::IPV4)?,
         stage.place(),
         ErrorKind::TimedOut,
     )
-}
-
-fn nft(rules: &str) -> Result<()> {
-    let mut child = Command::new(tools::find("nft")?)
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()?;
-    let mut stdin = child.stdin.take().context("no pipe")?;
-    stdin.write_all(rules.as_bytes())?;
-    drop(stdin);
-    ensure!(child.wait()?.success(), "nft refused its rules");
-    Ok(())
 }
 
 fn syn_lost_on_the_wire(stage: &Stage) -> Result<()> {

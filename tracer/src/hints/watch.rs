@@ -1,0 +1,224 @@
+//! Finds connections that are stuck while they still are.
+//!
+//! Constant work: a connection that enters a state worth watching is put at the end of one list, one that
+//! leaves it is taken out, and whoever is at the front is due first, because the time allowed is the
+//! same for all. What is due is to be compared with what the tracker knows by then.
+//!
+//! Bounded: no more than [`MAX_WAITING`] are watched at once; those beyond are counted.
+//!
+//! Known gap: a transition that a filter held back comes late, and its connection is then told of no
+//! sooner than those that were put in the list before it.
+
+use std::collections::HashMap;
+
+use hashlink::LinkedHashMap;
+
+use super::case::{Case, Stay};
+use super::{Told, is_watched, rules};
+use crate::diagnose::{Sources, diagnose};
+use crate::event::Protocol;
+use crate::state::State;
+use crate::track::{ConnId, Connection, Ending, Role, Transition};
+
+/// Connections watched at once: of the young ones only, since one that was told of is watched no more.
+pub(super) const MAX_WAITING: usize = 1 << 18;
+/// Retransmissions in a row that make a run. Fewer can look like one by chance.
+const SHORTEST_RUN: u32 = 5;
+
+/// Watches the selected connections.
+pub struct Watch {
+    after_ns: u64,
+    /// By address of the socket, the one that is due first at the front.
+    waiting: LinkedHashMap<u64, Waiting>,
+    /// Open connections that were told of, and by which rules: one bit each.
+    told: HashMap<ConnId, u32>,
+    /// When transitions were last lost.
+    lost_ns: Option<u64>,
+    unwatched: u64,
+}
+
+struct Waiting {
+    conn: ConnId,
+    state: State,
+    since_ns: u64,
+    is_minimum: bool,
+}
+
+/// A connection that has been in a state for long, unless the tracker knows better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Address of its socket.
+    pub sk: u64,
+    /// Its identity.
+    pub conn: ConnId,
+    state: State,
+    since_ns: u64,
+    is_minimum: bool,
+}
+
+impl Watch {
+    /// `after_ns`: how long a connection may be in a state, in nanoseconds.
+    pub fn new(after_ns: u64) -> Self {
+        Self {
+            after_ns,
+            waiting: LinkedHashMap::new(),
+            told: HashMap::new(),
+            lost_ns: None,
+            unwatched: 0,
+        }
+    }
+
+    /// Takes in a transition of a selected connection; `conn` is as it is after it.
+    pub fn transition(&mut self, conn: &Connection, transition: &Transition) {
+        let event = &transition.event;
+        if event.from != event.to {
+            self.enter(conn, event.to, event.mono_ns, false);
+        } else if conn.steps.len() == 2 && !conn.from_birth {
+            // The first that is seen of it, and it was in the state before.
+            self.enter(conn, event.to, event.mono_ns, true);
+        }
+    }
+
+    /// A selected connection was found in a state that it may have been in for any time.
+    pub fn found(&mut self, conn: &Connection, now_ns: u64) {
+        if let Some(last) = conn.steps.last() {
+            let since_ns = last.since_ns.unwrap_or(now_ns);
+            self.enter(conn, last.state, since_ns, last.since_ns.is_none());
+        }
+    }
+
+    fn enter(&mut self, conn: &Connection, state: State, since_ns: u64, is_minimum: bool) {
+        // In any case: what is there is over.
+        self.waiting.remove(&conn.sk);
+        let worth = conn.protocol == Protocol::Tcp && conn.role != Role::Listener;
+        if !worth || !is_watched(state) {
+            return;
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            self.unwatched = self.unwatched.saturating_add(1);
+            return;
+        }
+        let waiting = Waiting {
+            conn: conn.id,
+            state,
+            since_ns,
+            is_minimum,
+        };
+        self.waiting.insert(conn.sk, waiting);
+    }
+
+    /// Nothing more will come of a connection.
+    pub fn ended(&mut self, conn: &Connection) {
+        self.told.remove(&conn.id);
+        let waits = |waiting: &Waiting| waiting.conn == conn.id;
+        if self.waiting.get(&conn.sk).is_some_and(waits) {
+            self.waiting.remove(&conn.sk);
+        }
+    }
+
+    /// Transitions were lost.
+    pub fn lost(&mut self, now_ns: u64) {
+        self.lost_ns = Some(now_ns);
+    }
+
+    /// The next connection whose time is over at `now_ns`.
+    pub fn due(&mut self, now_ns: u64) -> Option<Due> {
+        let (_, first) = self.waiting.front()?;
+        if now_ns.saturating_sub(first.since_ns) < self.after_ns {
+            return None;
+        }
+        let (sk, first) = self.waiting.pop_front()?;
+        Some(Due {
+            sk,
+            conn: first.conn,
+            state: first.state,
+            since_ns: first.since_ns,
+            is_minimum: first.is_minimum,
+        })
+    }
+
+    /// The hints about a connection that was [due](Self::due), `conn` being what the tracker has under the
+    /// address of its socket. None if it has moved on.
+    pub fn stuck(
+        &mut self,
+        due: &Due,
+        conn: &Connection,
+        sources: &Sources,
+        now_ns: u64,
+    ) -> Vec<Told> {
+        let is_there = conn.id == due.conn
+            && conn
+                .steps
+                .last()
+                .is_some_and(|last| last.state == due.state);
+        if !is_there {
+            return Vec::new();
+        }
+        let stay = Stay {
+            state: due.state,
+            since_ns: due.since_ns,
+            lasted_ns: now_ns.saturating_sub(due.since_ns),
+            is_minimum: true,
+            is_over: false,
+        };
+        let diagnosis = diagnose(conn, Ending::StillOpen, sources);
+        let case = Case {
+            conn,
+            diagnosis: &diagnosis,
+            stay: Some(stay),
+        };
+        let mut told: Vec<Told> = rules::of_stay(due.state)
+            .filter(|rule| !self.was_told(conn.id, rule.name))
+            .filter_map(|rule| rule.hint(&case))
+            .map(|hint| Told::about(conn, hint, Some(stay), now_ns))
+            .collect();
+        let is_certain = self.lost_ns.is_none_or(|lost_ns| lost_ns < due.since_ns);
+        for told in &mut told {
+            self.note(conn.id, told.hint.name);
+            if !is_certain {
+                told.hint
+                    .text
+                    .push_str("; events were lost, it may have moved on");
+            }
+        }
+        told
+    }
+
+    /// A segment of a selected connection was sent again. The hint, once, when its retransmissions have
+    /// been coming in one run for long.
+    pub fn retransmitted(&mut self, conn: &Connection, sources: &Sources) -> Option<Told> {
+        let run = conn.evidence.backoff?;
+        let state = conn.steps.last()?.state;
+        if conn.protocol != Protocol::Tcp
+            || !matches!(state, State::Established | State::CloseWait)
+            || run.count < SHORTEST_RUN
+            || run.last_ns.saturating_sub(run.first_ns) < self.after_ns
+            || self.was_told(conn.id, rules::DATA_UNACKNOWLEDGED)
+        {
+            return None;
+        }
+        let diagnosis = diagnose(conn, Ending::StillOpen, sources);
+        let hint = rules::named(rules::DATA_UNACKNOWLEDGED)?.hint(&Case {
+            conn,
+            diagnosis: &diagnosis,
+            stay: None,
+        })?;
+        self.note(conn.id, hint.name);
+        Some(Told::about(conn, hint, None, run.last_ns))
+    }
+
+    fn was_told(&self, conn: ConnId, name: &str) -> bool {
+        self.told
+            .get(&conn)
+            .is_some_and(|rules| rules & rules::bit(name) != 0)
+    }
+
+    fn note(&mut self, conn: ConnId, name: &str) {
+        *self.told.entry(conn).or_default() |= rules::bit(name);
+    }
+
+    /// Stays that were not watched because there were too many at once.
+    pub fn unwatched(&self) -> u64 {
+        self.unwatched
+    }
+}
