@@ -9,12 +9,13 @@
 //! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
-//! - [`runner`], [`filters`], [`server`], [`mixed`], [`cli`], [`hints`]: the tests; [`servers`] and [`crowd`]: real
-//!   servers and their clients
+//! - [`runner`], [`filters`], [`server`], [`mixed`], [`packets`], [`hints`], [`cli`]: the tests; [`servers`]
+//!   and [`crowd`] are real servers and their clients, [`capture`] captures packets
 //!
 //! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
 //! `tracer` than the one built along with the tests; `LIVE_EMULATED` says that the machine is an emulated one.
 
+mod capture;
 mod cli;
 mod compare;
 mod crowd;
@@ -26,6 +27,7 @@ mod mixed;
 mod netns;
 mod oracle;
 mod outcome;
+mod packets;
 mod roles;
 mod runner;
 mod scenarios;
@@ -69,6 +71,7 @@ fn run() -> Result<ExitCode> {
     let suites: Vec<Suite> = runner::suites()
         .chain([
             Suite::Group(filters::names(), Box::new(filters::run)),
+            Suite::Group(packets::names(), Box::new(packets::run)),
             Suite::One(server::NAME, server::run),
             Suite::One(mixed::NAME, mixed::run),
         ])

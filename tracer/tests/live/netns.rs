@@ -229,33 +229,54 @@ impl<'a> Cable<'a> {
             .run(|| Ok(Rtnl::open()?.set_neighbour(end.interface, other.addr.into(), other.mac)?))
     }
 
-    /// Holds back what both ends send for a tenth of a second, in order: a slow interface and
-    /// datagrams in front of everything else.
+    /// Holds back what both ends send, as [`Self::hold`] does.
     pub(crate) fn hold_both(&self) -> Result<()> {
-        const DATAGRAM: [u8; 1400] = [0; 1400];
-        const BYTES_PER_SECOND: u32 = 8_000;
-        const BURST_BYTES: u32 = 2_000;
-        const DATAGRAMS: usize = 2;
-        for from in [Side::First, Side::Second] {
-            let (end, other) = self.direction(from);
-            end.namespace.run(|| {
-                Rtnl::open()?.set_rate(end.interface, BYTES_PER_SECOND, BURST_BYTES)?;
-                let socket = UdpSocket::bind((end.addr, 0))?;
-                for _ in 0..DATAGRAMS {
-                    socket.send_to(&DATAGRAM, (other.addr, 9))?;
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
+        self.hold(Side::First)?;
+        self.hold(Side::Second)
     }
 
     /// Ends what [`Self::hold_both`] began. What is still waiting is lost.
     pub(crate) fn unhold_both(&self) -> Result<()> {
-        for end in self.ends {
-            end.namespace
-                .run(|| Ok(Rtnl::open()?.clear_rate(end.interface)?))?;
-        }
+        self.unhold(Side::First)?;
+        self.unhold(Side::Second)
+    }
+
+    /// Holds back what `from` sends for a tenth of a second, in order: a slow interface and datagrams in
+    /// front of everything else.
+    pub(crate) fn hold(&self, from: Side) -> Result<()> {
+        const DATAGRAM: [u8; 1400] = [0; 1400];
+        const BYTES_PER_SECOND: u32 = 8_000;
+        const BURST_BYTES: u32 = 2_000;
+        const DATAGRAMS: usize = 2;
+        let (end, other) = self.direction(from);
+        end.namespace.run(|| {
+            Rtnl::open()?.set_rate(end.interface, BYTES_PER_SECOND, BURST_BYTES)?;
+            let socket = UdpSocket::bind((end.addr, 0))?;
+            for _ in 0..DATAGRAMS {
+                socket.send_to(&DATAGRAM, (other.addr, 9))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Ends what [`Self::hold`] began. What is still waiting is lost.
+    pub(crate) fn unhold(&self, from: Side) -> Result<()> {
+        let (end, _) = self.direction(from);
+        end.namespace
+            .run(|| Ok(Rtnl::open()?.clear_rate(end.interface)?))
+    }
+
+    /// Waits until all that `from` has sent so far has arrived.
+    pub(crate) fn await_through(&self, from: Side) -> Result<()> {
+        const PORT: u16 = 10;
+        let (end, other) = self.direction(from);
+        let receiver = other
+            .namespace
+            .run(|| Ok(UdpSocket::bind((other.addr, PORT))?))?;
+        receiver.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let sender = end.namespace.run(|| Ok(UdpSocket::bind((end.addr, 0))?))?;
+        sender.send_to(&[0], (other.addr, PORT))?;
+        receiver.recv(&mut [0]).context("nothing gets through")?;
         Ok(())
     }
 }
