@@ -25,6 +25,7 @@ mod json;
 mod jsonl;
 mod plain;
 mod remark;
+mod report;
 mod span;
 pub mod states;
 mod summary;
@@ -36,6 +37,7 @@ mod vocab;
 
 pub use csv::Csv;
 pub use jsonl::{Jsonl, SCHEMA_VERSION};
+pub use report::{LISTED_MAX, Report};
 pub use summary::summary;
 pub use text::Text;
 pub use timeline::Timeline;

@@ -101,6 +101,18 @@ impl Lost {
             .saturating_add(self.unreadable)
             .saturating_add(self.undecodable)
     }
+
+    /// What was lost here and there.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            ring_full: self.ring_full.saturating_add(other.ring_full),
+            reentry: self.reentry.saturating_add(other.reentry),
+            unreadable: self.unreadable.saturating_add(other.unreadable),
+            undecodable: self.undecodable.saturating_add(other.undecodable),
+            evidence: self.evidence.saturating_add(other.evidence),
+        }
+    }
 }
 
 /// What stands at the end of a run.

@@ -51,6 +51,26 @@ pub(crate) fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
+/// What a verdict says of a connection, in the words of `docs/schema.md`.
+pub(crate) fn verdict_meaning(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Open => "still open when the trace ended",
+        Verdict::Closed => "established and closed in order, by FIN",
+        Verdict::Refused => "not established: the peer answered the SYN with a reset",
+        Verdict::TimedOut => "not established: nothing answered the SYN",
+        Verdict::Unreachable => "not established: an ICMP error or a missing route",
+        Verdict::Cancelled => "not established: the application gave it up first",
+        Verdict::ResetByPeer => "ended by the peer's reset",
+        Verdict::ResetByUs => "ended by a reset from this side",
+        Verdict::Aborted => "ended by a timeout: data, a FIN or keepalives were not acknowledged",
+        Verdict::AcceptQueueLost => {
+            "established, but the listener closed, or had no room, before anybody accepted it"
+        }
+        Verdict::Listener => "no connection: a listener",
+        Verdict::Unknown => "ended, or may have, in a way that what was seen does not tell",
+    }
+}
+
 /// A verdict with the kernel's reason, if it gave one: `reset_by_us (TCP_ABORT_ON_CLOSE)`.
 pub(crate) fn put_verdict(out: &mut BytesMut, diagnosis: &Diagnosis, color: bool) {
     let mut text = verdict(diagnosis.verdict).to_owned();

@@ -1,0 +1,68 @@
+// What needs somebody: the failed and the stuck, those of one cause together.
+
+const CAUSES_SHOWN = 6;
+
+function drawAttention(view) {
+  const causes = causesOf(view.model.connections);
+  const box = byId("attention");
+  if (causes.length === 0) {
+    box.replaceChildren(el("p", { class: "calm" }, "No connection failed, and none was stuck."));
+    return;
+  }
+  const list = el("ol", { class: "causes" });
+  const show = (all) => list.replaceChildren(...causes.slice(0, all ? causes.length : CAUSES_SHOWN).map((cause) => causeItem(view, cause)));
+  show(false);
+  const more = causes.length - CAUSES_SHOWN;
+  const showAll = more > 0 ? button({ class: "quiet" }, `Show ${plural(more, "more cause", "more causes")}`, () => {
+    show(true);
+    showAll.remove();
+  }) : null;
+  box.replaceChildren(...[el("h3", {}, "Failed and stuck"), list, showAll].filter(Boolean));
+}
+
+/** Failed and stuck connections by what happened and with whom; the most urgent first. */
+function causesOf(connections) {
+  const causes = new Map();
+  for (const conn of connections) {
+    if (urgency(conn) > 1) continue;
+    const peer = conn.role === "server" ? `on ${conn.local}` : `to ${conn.remote}`;
+    const [hint] = conn.hints;
+    const key = JSON.stringify([conn.verdict, hint?.name, peer, conn.reset_reason]);
+    const cause = causes.get(key) ?? { peer, worst: conn, connections: [], names: new Map(), sentences: new Set() };
+    cause.connections.push(conn);
+    cause.sentences.add(hint?.text ?? conn.because);
+    const name = conn.comm ?? "not known";
+    cause.names.set(name, (cause.names.get(name) ?? 0) + 1);
+    if (conn.lasted > cause.worst.lasted) cause.worst = conn;
+    causes.set(key, cause);
+  }
+  return [...causes.values()].sort((a, b) =>
+    urgency(a.worst) - urgency(b.worst) || b.connections.length - a.connections.length);
+}
+
+/** The processes concerned, those most often first. */
+function namesText(names) {
+  const most = [...names].sort(([, a], [, b]) => b - a).map(([name]) => name || '""');
+  const more = most.length - 3;
+  return `by ${most.slice(0, 3).join(", ")}${more > 0 ? ` and ${plural(more, "other", "others")}` : ""}`;
+}
+
+function causeItem(view, cause) {
+  const { worst, connections, peer } = cause;
+  const kind = kindOf(worst);
+  const [hint] = worst.hints;
+  const sentence = hint?.text ?? worst.because ?? view.model.verdicts.get(worst.verdict)?.meaning;
+  return el("li", {}, button({ class: "cause" }, [
+    el("span", { class: `mark k-${kind}`, "aria-hidden": "true" }, MARKS[kind]),
+    el("b", { class: "cause-what" }, worst.is_stuck ? `stuck, ${spoken(worst.verdict)}` : spoken(worst.verdict)),
+    el("span", { class: "cause-count" }, connections.length > 1 ? `${count(connections.length)} times` : "once"),
+    el("span", { class: "cause-who" }, el("code", {}, peer), " ", el("span", { class: "faint" }, namesText(cause.names))),
+    el("span", { class: "cause-why" }, cause.sentences.size > 1 ? "the longest: " : "", sentence, worst.reset_reason ? ` (${worst.reset_reason})` : ""),
+  ], () => {
+    view.set({ verdicts: new Set([worst.verdict]), search: [peer.slice(3), hint ? `hint:${hint.name}` : ""].join(" ").trim() });
+    view.choose(worst);
+    byId("connections").scrollIntoView();
+    byId("list").focus({ preventScroll: true });
+  }));
+}
+

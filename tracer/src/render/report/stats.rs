@@ -1,0 +1,241 @@
+//! Counts and times of all connections: bounded, however many there are.
+//!
+//! They are those of the documented timeline, not of the tracepoint: a state that the kernel does not
+//! report is there, marked as inferred. States without a name are left out.
+
+use std::collections::BTreeMap;
+
+use crate::diagnose::{Diagnosis, SpanEvidence};
+use crate::render::span::{Lasted, spans};
+use crate::state::State;
+use crate::track::{Connection, Ending};
+
+/// What the diagram and the histograms show.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    /// From one state to the next.
+    pub(super) edges: BTreeMap<(State, State), Edge>,
+    /// Stays in each state.
+    pub(super) states: BTreeMap<State, Stays>,
+    /// From the SYN of a client to `ESTABLISHED`.
+    pub(super) handshakes: Times,
+}
+
+/// One transition of the documented timeline.
+#[derive(Debug, Default)]
+pub(super) struct Edge {
+    pub(super) count: u64,
+    /// Those of the count that follow from what was seen.
+    pub(super) inferred: u64,
+    /// Time in the state before.
+    pub(super) before: Times,
+}
+
+/// Stays in one state.
+#[derive(Debug, Default)]
+pub(super) struct Stays {
+    pub(super) count: u64,
+    pub(super) inferred: u64,
+    pub(super) polled: u64,
+    /// Connections last seen in it, still open.
+    pub(super) still_in: u64,
+    /// Stays known from beginning to end.
+    pub(super) exact: Times,
+    /// Of how many only a part was seen.
+    pub(super) at_least: u64,
+}
+
+impl Stats {
+    /// Counts a connection at its end.
+    pub(super) fn add(
+        &mut self,
+        conn: &Connection,
+        diagnosis: &Diagnosis,
+        ending: Ending,
+        now_ns: u64,
+    ) {
+        let spans = spans(conn, diagnosis, ending, now_ns);
+        let mut before = born_in(conn).map(|state| (state, None));
+        for span in spans
+            .iter()
+            .filter(|span| !matches!(span.known.state, State::Unknown(_)))
+        {
+            let (state, lasted) = (span.known.state, span.lasted);
+            let inferred = u64::from(span.known.evidence == SpanEvidence::Inferred);
+            if let Some((from, stayed)) = before {
+                let edge = self.edges.entry((from, state)).or_default();
+                edge.count += 1;
+                edge.inferred += inferred;
+                if let Some(ns) = stayed {
+                    edge.before.add(ns);
+                    if (from, state) == (State::SynSent, State::Established) {
+                        self.handshakes.add(ns);
+                    }
+                }
+            }
+            let stays = self.states.entry(state).or_default();
+            stays.count += 1;
+            stays.inferred += inferred;
+            stays.polled += u64::from(span.known.evidence == SpanEvidence::Polled);
+            match lasted {
+                Lasted::Exactly(ns) => stays.exact.add(ns),
+                Lasted::AtLeast(_) => stays.at_least += 1,
+                Lasted::NotKnown | Lasted::Over => {}
+            }
+            let exactly = match lasted {
+                Lasted::Exactly(ns) => Some(ns),
+                Lasted::AtLeast(_) | Lasted::NotKnown | Lasted::Over => None,
+            };
+            before = Some((state, exactly));
+        }
+        if let (Ending::StillOpen, Some((state, _))) = (ending, before) {
+            self.states.entry(state).or_default().still_in += 1;
+        }
+    }
+}
+
+/// The state before the first of the timeline, where the birth was seen.
+fn born_in(conn: &Connection) -> Option<State> {
+    let first = conn.steps.first()?;
+    let is_known = conn.from_birth && conn.steps.len() > 1;
+    (is_known && !matches!(first.state, State::Unknown(_))).then_some(first.state)
+}
+
+/// How durations are spread.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    pub(super) count: u64,
+    /// By bucket of [`bucket`].
+    fine: BTreeMap<u32, u64>,
+    /// By class of [`class`].
+    pub(super) classes: BTreeMap<u32, u64>,
+    min_ns: u64,
+    pub(super) max_ns: u64,
+}
+
+impl Times {
+    fn add(&mut self, ns: u64) {
+        self.min_ns = if self.count == 0 {
+            ns
+        } else {
+            self.min_ns.min(ns)
+        };
+        self.max_ns = self.max_ns.max(ns);
+        self.count += 1;
+        *self.fine.entry(bucket(ns)).or_default() += 1;
+        *self.classes.entry(class(ns)).or_default() += 1;
+    }
+
+    /// The duration that `percent` of 100 do not exceed, to within 1 %.
+    pub(super) fn percentile_ns(&self, percent: u64) -> Option<u64> {
+        let wanted = (u128::from(self.count) * u128::from(percent))
+            .div_ceil(100)
+            .max(1);
+        let mut counted = 0;
+        self.fine.iter().find_map(|(&bucket, &count)| {
+            counted += u128::from(count);
+            (counted >= wanted).then(|| middle_ns(bucket).clamp(self.min_ns, self.max_ns))
+        })
+    }
+}
+
+/// Buckets in which the highest bits agree: the middle of one is within 1 % of all in it.
+const FINE_BITS: u32 = 6;
+
+fn bucket(ns: u64) -> u32 {
+    let exponent = (u64::BITS - ns.leading_zeros()).saturating_sub(FINE_BITS + 1);
+    let mantissa = u32::try_from(ns >> exponent).unwrap_or(u32::MAX);
+    (exponent << (FINE_BITS + 1)) | mantissa
+}
+
+fn middle_ns(bucket: u32) -> u64 {
+    let exponent = bucket >> (FINE_BITS + 1);
+    let mantissa = u64::from(bucket & ((1 << (FINE_BITS + 1)) - 1));
+    let half = if exponent > 0 { 1 << (exponent - 1) } else { 0 };
+    (mantissa << exponent) + half
+}
+
+/// Classes of a histogram people can read: from 1, 2 and 5 times a power of ten nanoseconds on, three
+/// to a power; 0 is for what is below 1 ns.
+fn class(ns: u64) -> u32 {
+    let Some(power) = ns.checked_ilog10() else {
+        return 0;
+    };
+    let lead = ns / 10_u64.pow(power);
+    let third = u32::from(lead >= 2) + u32::from(lead >= 5);
+    1 + 3 * power + third
+}
+
+/// Where a class begins, in nanoseconds.
+pub(super) fn class_begin_ns(class: u32) -> u64 {
+    let Some(index) = class.checked_sub(1) else {
+        return 0;
+    };
+    let lead = [1, 2, 5].get(index as usize % 3).copied().unwrap_or(1);
+    10_u64.saturating_pow(index / 3).saturating_mul(lead)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn times(list: &[u64]) -> Times {
+        let mut times = Times::default();
+        for &ns in list {
+            times.add(ns);
+        }
+        times
+    }
+
+    #[test]
+    fn percentiles_of_few() {
+        assert_eq!(times(&[]).percentile_ns(50), None);
+        assert_eq!(times(&[0]).percentile_ns(50), Some(0));
+        assert_eq!(times(&[7]).percentile_ns(50), Some(7));
+        assert_eq!(times(&[1, 2, 3]).percentile_ns(50), Some(2));
+        assert_eq!(times(&[1, 2, 3, 4]).percentile_ns(50), Some(2));
+        assert_eq!(times(&[1, 2, 3]).percentile_ns(100), Some(3));
+    }
+
+    #[test]
+    fn classes_begin_at_round_numbers() {
+        for (ns, begin_ns) in [
+            (0, 0),
+            (1, 1),
+            (4, 2),
+            (9, 5),
+            (10, 10),
+            (1_999_999, 1_000_000),
+            (2_000_000, 2_000_000),
+            (u64::MAX, 10_000_000_000_000_000_000),
+        ] {
+            assert_eq!(class_begin_ns(class(ns)), begin_ns, "{ns}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_is_narrow(ns: u64) {
+            let middle = middle_ns(bucket(ns));
+            prop_assert!(middle.abs_diff(ns) <= ns / 100, "{} for {}", middle, ns);
+        }
+
+        #[test]
+        fn a_class_holds_what_is_in_it(ns: u64) {
+            let class = class(ns);
+            prop_assert!(class_begin_ns(class) <= ns);
+            let end = class_begin_ns(class + 1);
+            prop_assert!(ns < end || end == u64::MAX || end < class_begin_ns(class));
+        }
+
+        #[test]
+        fn the_median_lies_in_the_middle(mut list in prop::collection::vec(0_u64..1 << 50, 1..100)) {
+            let median = times(&list).percentile_ns(50).unwrap();
+            list.sort_unstable();
+            let exact = list[(list.len() - 1) / 2];
+            prop_assert!(median.abs_diff(exact) <= exact / 100);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The page in use: by keyboard, by mouse, and by those who want it to run their code.
+
+use serde_json::json;
+
+use crate::browser::{DESK, Page};
+use crate::content::hostile;
+use crate::samples::outcomes::outcomes;
+use crate::story;
+
+/// Visible text of the rows in sight.
+const ROWS: &str = "[...document.querySelectorAll('.row:not([hidden])')]
+    .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map((row) => row.textContent)";
+
+fn rows(page: &mut Page) -> Vec<String> {
+    serde_json::from_value(page.eval(ROWS)).unwrap()
+}
+
+fn shown(page: &mut Page) -> String {
+    page.text("#shown")
+}
+
+#[test]
+fn a_hostile_name_stays_a_name() {
+    let Some(mut page) = Page::open(&story::page_of(&hostile()), DESK) else {
+        return;
+    };
+    // Everything that shows such a text is opened.
+    page.eval("document.getElementById('list').focus()");
+    for _ in 0..6 {
+        page.press("ArrowDown");
+        page.press("Enter");
+        page.press("Escape");
+    }
+    page.press("Enter");
+    page.eval("dispatchEvent(new Event('beforeprint'))");
+    page.eval("for (const one of document.querySelectorAll('details')) one.open = true");
+    page.next_frame();
+    let text = page.text("body");
+    assert!(
+        text.contains("</script><img>") && text.contains("\"><svg onload=a"),
+        "{text}"
+    );
+    assert!(
+        page.text("#details")
+            .contains("</script><img src=x onerror=alert(1)>.")
+    );
+    let markup = page.eval(
+        "document.querySelectorAll('img, iframe, object, embed, body script:not(#data)').length",
+    );
+    assert_eq!(markup, 1, "one script, and nothing that a text asked for");
+    page.assert_clean();
+}
+
+/// What keeps code out even if a text became markup; and that these tests would see it.
+#[test]
+fn the_policy_holds() {
+    let html = story::page_of(&outcomes()).replace(
+        "<main",
+        "<script>alert(1)</script><img src=x onerror=alert(2)><img src=https://192.0.2.1/x><main",
+    );
+    let Some(mut page) = Page::open(&html, DESK) else {
+        return;
+    };
+    page.wait_for("window.breaches.length >= 4");
+    let breaches = page.eval("window.breaches").to_string();
+    assert!(!breaches.contains("alert\""), "nothing may run: {breaches}");
+    for directive in [
+        "script-src-elem: inline",
+        "script-src-attr: inline",
+        "img-src: https",
+    ] {
+        assert!(breaches.contains(directive), "{directive} in {breaches}");
+    }
+    let markup = page.eval(
+        "(() => { try { document.body.innerHTML = 'x'; return 'made'; } catch (error) { return error.name; } })()",
+    );
+    assert_eq!(markup, "TypeError", "no markup out of strings");
+}
+
+#[test]
+fn nothing_to_complain_of() {
+    for outcomes in [Vec::new(), outcomes(), story::connections_of(300).collect()] {
+        let Some(mut page) = Page::open(&story::page_of(&outcomes), DESK) else {
+            return;
+        };
+        page.assert_clean();
+    }
+}
+
+#[test]
+fn an_empty_trace_says_so() {
+    let Some(mut page) = Page::open(&story::page_of(&[]), DESK) else {
+        return;
+    };
+    assert_eq!(
+        page.text("#empty"),
+        "There was no connection while the trace ran."
+    );
+    assert!(page.text("#losses").contains("Nothing was lost."));
+}
+
+#[test]
+fn losses_stand_at_the_top() {
+    let Some(mut page) = Page::open(&story::page(50), DESK) else {
+        return;
+    };
+    assert!(
+        page.text("#losses .bad")
+            .starts_with("\u{2715}48 transitions were lost.")
+    );
+    let top = page.eval("document.querySelector('#losses .bad').getBoundingClientRect().top");
+    assert!(top.as_f64().unwrap() < 200.0, "{top}");
+    assert_eq!(
+        page.eval("document.querySelectorAll('.overview .loss-told').length"),
+        2
+    );
+}
+
+#[test]
+fn search_finds_addresses_ports_processes_states_and_verdicts() {
+    let Some(mut page) = Page::open(&story::page(2_000), DESK) else {
+        return;
+    };
+    page.press("/");
+    for (words, in_every_row) in [
+        ("refused", "refused"),
+        ("10.1.0.18", "10.1.0.18:6379"),
+        ("22", ":22"),
+        ("sshd", "sshd/733"),
+        ("java refused", "java/1290"),
+    ] {
+        page.eval("document.activeElement.select()");
+        page.write(words);
+        let rows = rows(&mut page);
+        assert!(!rows.is_empty(), "{words}");
+        assert!(
+            rows.iter().all(|row| row.contains(in_every_row)),
+            "{words}: {rows:?}"
+        );
+    }
+    page.press("Escape");
+    assert_eq!(shown(&mut page), "2,003 shown");
+    page.write("state:close_wait open");
+    page.press("Enter");
+    page.press("ArrowDown");
+    page.press("Enter");
+    assert!(
+        page.text("#details")
+            .contains("it waited for the application here to close")
+    );
+    page.assert_clean();
+}
+
+#[test]
+fn orders() {
+    let Some(mut page) = Page::open(&story::page(500), DESK) else {
+        return;
+    };
+    assert!(rows(&mut page)[0].contains("refused") || rows(&mut page)[0].contains("timed out"));
+    let mut sorted_by = |head: &str| {
+        page.eval(&format!(
+            "document.querySelector('[data-sort={head}]').click()"
+        ));
+        page.next_frame();
+        rows(&mut page)
+    };
+    let by_process = sorted_by("process");
+    assert!(
+        by_process[0].contains('-') && by_process[12].contains("backup-agent"),
+        "{by_process:?}"
+    );
+    let reversed = sorted_by("process");
+    assert!(reversed[0].contains("sshd/733"), "{reversed:?}");
+    let longest = sorted_by("lasted");
+    assert!(
+        longest[0].contains("listener") && longest[0].contains(">1m59s"),
+        "{longest:?}"
+    );
+}
+
+#[test]
+fn chips_filter_and_say_that_they_do() {
+    let Some(mut page) = Page::open(&story::page(500), DESK) else {
+        return;
+    };
+    page.eval("document.querySelector('[data-verdict=closed]').click()");
+    page.eval("document.querySelector('[data-verdict=open]').click()");
+    page.next_frame();
+    assert!(
+        rows(&mut page)
+            .iter()
+            .all(|row| row.contains("closed") || row.contains("open"))
+    );
+    let pressed = page.eval("document.querySelectorAll('.chip[aria-pressed=true]').length");
+    assert_eq!(pressed, 2);
+    assert!(shown(&mut page).contains(" of 503 shown"));
+}
+
+const WINDOW: &str = "parseFloat(document.querySelector('.overview-window').style.width)";
+
+#[test]
+fn zoom_by_keys_buttons_and_wheel() {
+    let Some(mut page) = Page::open(&story::page(500), DESK) else {
+        return;
+    };
+    assert_eq!(page.eval(WINDOW), 100);
+    page.press("+");
+    assert_eq!(page.eval(WINDOW), 50);
+    page.press("-");
+    assert_eq!(page.eval(WINDOW), 100);
+    page.eval("document.getElementById('zoom-in').click()");
+    page.next_frame();
+    assert_eq!(page.eval(WINDOW), 50);
+    page.eval("document.getElementById('connections').scrollIntoView()");
+    page.wheel(".overview-strip", -100);
+    page.wait_for(&format!("{WINDOW} === 40"));
+    page.wheel(".overview-strip", 100);
+    page.wait_for(&format!("{WINDOW} === 50"));
+    page.press("0");
+    assert_eq!(page.eval(WINDOW), 100);
+    page.assert_clean();
+}
+
+#[test]
+fn the_keyboard_is_enough() {
+    let Some(mut page) = Page::open(&story::page(500), DESK) else {
+        return;
+    };
+    // The list is reached with Tab alone.
+    for _ in 0..60 {
+        if page.eval("document.activeElement.id") == "list" {
+            break;
+        }
+        page.press("Tab");
+    }
+    assert_eq!(page.eval("document.activeElement.id"), "list");
+    page.press("ArrowDown");
+    page.press("ArrowDown");
+    let active = "document.getElementById(document.getElementById('list').getAttribute('aria-activedescendant'))";
+    assert_eq!(page.eval(&format!("{active}.ariaRowIndex")), "2");
+    assert_eq!(page.eval(&format!("{active}.ariaSelected")), "true");
+    // Its states, one by one, each with what it means.
+    page.press("ArrowRight");
+    assert!(
+        page.text("#tip").contains("This side wants to connect"),
+        "{}",
+        page.text("#tip")
+    );
+    assert!(page.text("#said").starts_with("SYN_SENT"));
+    page.press("Enter");
+    assert_eq!(page.eval("document.activeElement.id"), "details");
+    assert_eq!(
+        page.eval("document.getElementById('details').hidden"),
+        false
+    );
+    page.press("Escape");
+    assert_eq!(page.eval("document.getElementById('details').hidden"), true);
+    assert_eq!(page.eval("document.activeElement.id"), "list");
+    page.press("End");
+    assert_eq!(page.eval(&format!("{active}.ariaRowIndex")), "503");
+    page.press("Home");
+    assert_eq!(page.eval(&format!("{active}.ariaRowIndex")), "1");
+    page.press("?");
+    assert_eq!(page.eval("document.getElementById('keys').open"), true);
+    page.press("Escape");
+    assert_eq!(page.eval("document.getElementById('keys').open"), false);
+    page.assert_clean();
+}
+
+#[test]
+fn a_state_explains_itself_to_pointer_and_keyboard() {
+    let Some(mut page) = Page::open(&story::page(500), DESK) else {
+        return;
+    };
+    page.eval("document.getElementById('states').scrollIntoView()");
+    page.hover(".node[data-state=CLOSE_WAIT]");
+    assert!(
+        page.text("#tip")
+            .contains("peer closed, application has not")
+    );
+    page.eval("document.querySelector('.node[data-state=TIME_WAIT]').focus()");
+    page.next_frame();
+    assert!(page.text("#tip").contains("closed, late packets awaited"));
+    assert_eq!(
+        page.eval("document.activeElement.getAttribute('aria-describedby')"),
+        "tip"
+    );
+    // A node of the diagram leads to its connections.
+    page.eval("document.querySelector('.node[data-state=LAST_ACK]').focus()");
+    page.press("Enter");
+    assert_eq!(
+        page.eval("document.getElementById('search').value"),
+        "state:last_ack"
+    );
+    page.assert_clean();
+}
+
+#[test]
+fn times_are_of_the_viewers_zone_or_utc() {
+    let Some(mut page) = Page::open(&story::page(10), DESK) else {
+        return;
+    };
+    page.eval("document.querySelectorAll('#zone button')[1].click()");
+    let facts = page.text("#facts");
+    assert!(
+        facts.starts_with("2026-03-01 12:00:00.000 to 12:02:01.500 UTC2m00s"),
+        "{facts}"
+    );
+}
+
+#[test]
+fn what_was_not_observed_is_marked() {
+    let Some(mut page) = Page::open(&story::page_of(&outcomes()), DESK) else {
+        return;
+    };
+    let stays = |page: &mut Page, id: &str| {
+        page.eval("document.getElementById('search').focus()");
+        page.eval("document.activeElement.select()");
+        page.write(id);
+        page.press("Enter");
+        page.press("ArrowDown");
+        page.press("Enter");
+        page.eval("[...document.querySelectorAll('.stay')].map((one) => one.lastChild.textContent + ' ' + one.dataset.state)")
+    };
+    assert_eq!(
+        stays(&mut page, "63"),
+        json!([
+            "observed SYN_SENT",
+            "observed ESTABLISHED",
+            "observed FIN_WAIT_1",
+            "observed CLOSING",
+            "polled TIME_WAIT",
+            "inferred CLOSED"
+        ])
+    );
+}
