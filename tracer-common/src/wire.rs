@@ -24,6 +24,11 @@ pub const KIND_SOCKET_ERROR: u16 = 6;
 /// [`Header::kind`] of a [`SynAckRecord`]: `tcp:tcp_retransmit_synack`.
 pub const KIND_SYNACK_RETRANSMIT: u16 = 7;
 
+/// [`Header::kind`] of a [`CgroupRecord`], written by userspace.
+pub const KIND_CGROUP: u16 = 96;
+/// [`Header::kind`] of a [`ProcessRecord`], written by userspace.
+pub const KIND_PROCESS: u16 = 97;
+
 /// [`Header::flags`]: a [`Task`] follows the state record.
 pub const FLAG_TASK: u16 = 1;
 /// [`Header::flags`]: written by the twin program, because the kernel refused to re-enter the first.
@@ -184,6 +189,31 @@ pub struct SynAckRecord {
     pub remote_addr: [u8; 16],
 }
 
+/// The path of a cgroup in the hierarchy of version 2: the bytes that follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct CgroupRecord {
+    /// Kind and time; no socket.
+    pub header: Header,
+    /// As in [`Task::cgroup_id`].
+    pub cgroup_id: u64,
+}
+
+/// The path of the cgroup of a process in a hierarchy of version 1, which the kernel programs know nothing
+/// of: the bytes that follow. It goes before that of its cgroup of version 2.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct ProcessRecord {
+    /// Kind and time; no socket.
+    pub header: Header,
+    /// As in [`Task::start_ns`].
+    pub start_ns: u64,
+    /// As in [`Task::pid`].
+    pub pid: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
     assert!(size_of::<StateRecord>() == 80 && align_of::<StateRecord>() == 8);
@@ -192,6 +222,8 @@ const _: () = {
     assert!(size_of::<Counts>() == 40);
     assert!(size_of::<EvidenceRecord>() == 32);
     assert!(size_of::<SynAckRecord>() == 72);
+    assert!(size_of::<CgroupRecord>() == 32);
+    assert!(size_of::<ProcessRecord>() == 40);
     assert!(offset_of!(StateRecord, old_state) == 24);
     assert!(offset_of!(StateRecord, local_addr) == 48);
 };

@@ -1,6 +1,7 @@
 //! Bytes of the ring buffer to events. Whatever the bytes are, the answer is an event or an error.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use thiserror::Error;
 use tracer_common::select::{Facts, local_port_known, runs_in_caller};
@@ -8,9 +9,10 @@ use tracer_common::wire;
 use zerocopy::FromBytes;
 
 use crate::event::{
-    AcceptEvent, Comm, Counts, Endpoint, Event, Evidence, EvidenceEvent, Family, Protocol,
-    StateEvent, Task,
+    AcceptEvent, Comm, Counts, Endpoint, Event, Evidence, EvidenceEvent, Family, PlaceEvent,
+    PlaceOf, Protocol, StateEvent, Task,
 };
+use crate::place::Place;
 use crate::state::State;
 
 /// Why a record is not an event.
@@ -69,8 +71,51 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                 task: task(&record.task),
             }))
         }
+        wire::KIND_CGROUP => {
+            let (record, path) = take::<wire::CgroupRecord>(bytes).ok_or(cut)?;
+            Ok(place_event(
+                &record.header,
+                PlaceOf::Cgroup(record.cgroup_id),
+                path,
+            ))
+        }
+        wire::KIND_PROCESS => {
+            let (record, path) = take::<wire::ProcessRecord>(bytes).ok_or(cut)?;
+            Ok(place_event(
+                &record.header,
+                PlaceOf::Process(record.pid, record.start_ns),
+                path,
+            ))
+        }
         other => Err(DecodeError::UnknownKind(other)),
     }
+}
+
+/// When a record was made, `CLOCK_MONOTONIC`, nanoseconds.
+pub fn time_of(bytes: &[u8]) -> Option<u64> {
+    Some(take::<wire::Header>(bytes)?.0.mono_ns)
+}
+
+/// The process that a record of the kernel programs tells of.
+pub fn task_of(bytes: &[u8]) -> Option<wire::Task> {
+    let (header, _) = wire::Header::read_from_prefix(bytes).ok()?;
+    match header.kind {
+        wire::KIND_STATE if header.flags & wire::FLAG_TASK != 0 => {
+            let (_, rest) = take::<wire::StateRecord>(bytes)?;
+            Some(take::<wire::Task>(rest)?.0)
+        }
+        wire::KIND_ACCEPT => Some(take::<wire::AcceptRecord>(bytes)?.0.task),
+        _ => None,
+    }
+}
+
+fn place_event(header: &wire::Header, of: PlaceOf, path: &[u8]) -> Event {
+    let path = String::from_utf8_lossy(path);
+    Event::Place(PlaceEvent {
+        mono_ns: header.mono_ns,
+        of,
+        place: Arc::new(Place::from_path(&path)),
+    })
 }
 
 /// What follows a state record if a flag says so, and what follows that.
@@ -235,7 +280,7 @@ mod tests {
     fn state(bytes: &[u8]) -> StateEvent {
         match decode(bytes).unwrap() {
             Event::State(event) => event,
-            Event::Accept(_) | Event::Evidence(_) => panic!("not a state record"),
+            Event::Accept(_) | Event::Evidence(_) | Event::Place(_) => panic!("not a state record"),
         }
     }
 
@@ -262,6 +307,66 @@ mod tests {
                 Err(DecodeError::Truncated { got, .. }) if got == length
             ));
         }
+    }
+
+    #[test]
+    fn places_and_whose_they_are() {
+        let header = wire::Header {
+            kind: wire::KIND_CGROUP,
+            flags: 0,
+            cpu: 0,
+            mono_ns: 1,
+            sk: 0,
+        };
+        let cgroup = wire::CgroupRecord {
+            header,
+            cgroup_id: 4242,
+        };
+        let process = wire::ProcessRecord {
+            header: wire::Header {
+                kind: wire::KIND_PROCESS,
+                ..header
+            },
+            start_ns: 5,
+            pid: 77,
+            reserved: 0,
+        };
+        let of_cgroup = (cgroup.as_bytes(), PlaceOf::Cgroup(4242));
+        let of_process = (process.as_bytes(), PlaceOf::Process(77, 5));
+        for (fixed, of) in [of_cgroup, of_process] {
+            let bytes = [fixed, b"/a.slice/b.service"].concat();
+            let Ok(Event::Place(event)) = decode(&bytes) else {
+                panic!("no place");
+            };
+            assert_eq!(
+                (event.of, event.place.unit.as_deref()),
+                (of, Some("b.service"))
+            );
+            assert_eq!(task_of(&bytes), None);
+            for length in 0..fixed.len() {
+                assert!(decode(&bytes[..length]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn the_process_of_a_record_is_found_without_decoding_it() {
+        let mut bytes = state_record(wire::FLAG_TASK).as_bytes().to_vec();
+        bytes.extend_from_slice(TASK.as_bytes());
+        assert_eq!(task_of(&bytes), Some(TASK));
+        assert_eq!(task_of(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(task_of(state_record(0).as_bytes()), None);
+        let accept = wire::AcceptRecord {
+            header: wire::Header {
+                kind: wire::KIND_ACCEPT,
+                flags: wire::FLAG_TASK,
+                cpu: 0,
+                mono_ns: 1,
+                sk: 64,
+            },
+            task: TASK,
+        };
+        assert_eq!(task_of(accept.as_bytes()), Some(TASK));
     }
 
     #[test]
@@ -318,6 +423,7 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&bytes);
+            let _ = task_of(&bytes);
         }
 
         #[test]

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
+use crate::place::Place;
 use crate::state::State;
 
 /// One thing the kernel reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A socket changed its state.
     State(StateEvent),
@@ -14,6 +16,8 @@ pub enum Event {
     Accept(AcceptEvent),
     /// Something else happened to a socket, which tells why its state changes.
     Evidence(EvidenceEvent),
+    /// Userspace found out where processes belong.
+    Place(PlaceEvent),
 }
 
 impl Event {
@@ -23,6 +27,7 @@ impl Event {
             Self::State(event) => event.mono_ns,
             Self::Accept(event) => event.mono_ns,
             Self::Evidence(event) => event.mono_ns,
+            Self::Place(event) => event.mono_ns,
         }
     }
 }
@@ -116,6 +121,26 @@ pub enum Evidence {
         /// The other side.
         remote: Endpoint,
     },
+}
+
+/// Where processes belong; comes before the events of those processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceEvent {
+    /// `CLOCK_MONOTONIC`, nanoseconds: of the first event that was read together with those it goes before.
+    pub mono_ns: u64,
+    /// Which processes.
+    pub of: PlaceOf,
+    /// Where they belong.
+    pub place: Arc<Place>,
+}
+
+/// The processes that a [`PlaceEvent`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceOf {
+    /// All in the cgroup of this id: [`Task::cgroup_id`].
+    Cgroup(u64),
+    /// One: [`Task::pid`] and [`Task::start_ns`]. Goes before what is known of its cgroup.
+    Process(u32, u64),
 }
 
 /// What a socket has counted.

@@ -347,6 +347,7 @@ mod tests {
                 comm: None,
                 source: OwnerSource::Unknown,
             },
+            owner_process: crate::track::OwnerProcess::default(),
             steps: vec![
                 step(State::Closed, None),
                 step(State::SynSent, Some(1)),

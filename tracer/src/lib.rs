@@ -4,12 +4,13 @@
 //! events into connections and transitions, [`render`] writes those, [`output`] sends them out;
 //! [`flow`] ties the middle together and [`pipeline`] is the only loop.
 //!
-//! Architecture invariant: `decode`, `event`, `filter`, `flow`, `hints`, `render`, `session`, `state` and
+//! Architecture invariant: `decode`, `event`, `filter`, `flow`, `hints`, `place`, `render`, `session`, `state` and
 //! `track` know no clock, socket, file or aya. Time comes in as an argument.
 
 pub mod cli;
 pub mod decode;
 pub mod diagnose;
+pub mod enrich;
 pub mod event;
 pub mod filter;
 pub mod flow;
@@ -17,6 +18,7 @@ pub mod hints;
 pub mod kernel;
 pub mod output;
 pub mod pipeline;
+pub mod place;
 pub mod render;
 pub mod session;
 pub mod state;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::enrich::Enricher;
 use crate::flow::Flow;
 use crate::kernel::{self, Batch, Kernel, clock_map};
 use crate::output::{self, Output};
@@ -34,7 +35,8 @@ pub async fn run<R: Render>(
     let mut stop = Stop::new(duration);
     let mut poll = BUSY_POLL;
     let mut housekeeping = Instant::now();
-    let mut batch = Batch::default();
+    let mut enricher = Enricher::default();
+    let mut batches = Batches::default();
     loop {
         if housekeeping.elapsed() >= HOUSEKEEPING {
             housekeeping = Instant::now();
@@ -44,7 +46,7 @@ pub async fn run<R: Render>(
                 break;
             }
         }
-        let count = take_batch(kernel, flow, &mut batch)?;
+        let count = take_batch(kernel, &mut enricher, flow, &mut batches)?;
         tokio::select! {
             biased;
             () = stop.wait() => break,
@@ -69,31 +71,44 @@ pub async fn run<R: Render>(
     kernel.detach();
     kernel.count_refused();
     flow.set_clock(clock_map());
-    while take_batch(kernel, flow, &mut batch)? > 0 {}
+    while take_batch(kernel, &mut enricher, flow, &mut batches)? > 0 {}
     let totals = flow.finish(clock_map().mono_ns);
     let ending = output.finish(flow.buffer(), PATIENCE).await;
     Ok((totals, ending))
+}
+
+/// Kept to be filled again.
+#[derive(Default)]
+struct Batches {
+    /// From the kernel programs.
+    events: Batch,
+    /// What was found out to go with them.
+    found: Batch,
 }
 
 /// Moves records on; yields how many. Losses are asked for after the records were taken and told before
 /// they are handled, so that whatever comes after a loss is known to.
 fn take_batch<R: Render>(
     kernel: &mut Kernel,
+    enricher: &mut Enricher,
     flow: &mut Flow<R>,
-    batch: &mut Batch,
+    batches: &mut Batches,
 ) -> Result<usize, kernel::Error> {
-    batch.clear();
+    let Batches { events, found } = batches;
+    events.clear();
+    found.clear();
     let now_ns = clock_map().mono_ns;
-    kernel.fill(batch, BATCH);
+    kernel.fill(events, BATCH);
     flow.set_losses(kernel.losses()?, clock_map().mono_ns);
-    for record in batch.iter() {
+    enricher.look_up(events, found);
+    for record in found.iter().chain(events.iter()) {
         flow.record(record);
     }
-    if batch.len() < BATCH {
+    if events.len() < BATCH {
         flow.handle_timeout(now_ns);
     }
     kernel.flush_log();
-    Ok(batch.len())
+    Ok(events.len())
 }
 
 /// SIGHUP, number 1, in a mask of signals.

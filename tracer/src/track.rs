@@ -23,6 +23,7 @@ mod evidence;
 mod half_open;
 mod linger;
 mod listeners;
+mod places;
 mod recent;
 mod steps;
 mod stray;
@@ -30,7 +31,10 @@ mod stray;
 pub(crate) mod tests;
 mod tracker;
 
+use std::sync::Arc;
+
 use crate::event::{Comm, Endpoint, Family, Protocol, StateEvent};
+use crate::place::Place;
 use crate::state::State;
 
 pub use evidence::{Backoff, Gathered, Opened, ResetSent, SocketError};
@@ -84,6 +88,17 @@ pub struct Owner {
     pub source: OwnerSource,
 }
 
+/// What is known of the owner's process, of the moment when it became known, beside its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnerProcess {
+    /// Process id in its own pid namespace.
+    pub ns_pid: Option<u32>,
+    /// Real user id in the initial user namespace.
+    pub uid: Option<u32>,
+    /// Where it belonged.
+    pub place: Option<Arc<Place>>,
+}
+
 /// One state of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -115,6 +130,8 @@ pub struct Connection {
     pub role: Role,
     /// Whom it belongs to.
     pub owner: Owner,
+    /// More of that process.
+    pub owner_process: OwnerProcess,
     /// Its states in order, the present or last one at the end.
     pub steps: Vec<Step>,
     /// Seen from its first transition on.

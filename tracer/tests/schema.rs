@@ -7,16 +7,17 @@
 )]
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tracer::diagnose::{Diagnosis, SpanEvidence, StateSpan, Verdict};
 use tracer::event::{Comm, Family, Protocol};
+use tracer::place::Place;
 use tracer::render::{Format, SCHEMA_VERSION};
 use tracer::state::State;
-use tracer::track::{ConnId, Connection, Ending, Legality, OwnerSource, Role};
+use tracer::track::{ConnId, Connection, Ending, Legality, OwnerProcess, OwnerSource, Role};
 
 mod samples;
 
@@ -214,6 +215,7 @@ proptest! {
         (pid, comm, netns) in any::<(Option<u32>, Option<[u8; 16]>, Option<u32>)>(),
         (family, protocol, local, remote, port) in any::<(u16, u16, u128, u32, u16)>(),
         (id, sk, from, to, after) in any::<(u64, u64, i32, i32, u64)>(),
+        (uid, ns_pid, cgroup) in any::<(Option<u32>, Option<u32>, Option<String>)>(),
     ) {
             let mut conn = Connection {
             id: ConnId(id),
@@ -227,6 +229,11 @@ proptest! {
         conn.owner.pid = pid;
         conn.owner.comm = comm.map(Comm);
         conn.owner.source = source;
+        conn.owner_process = OwnerProcess {
+            ns_pid,
+            uid,
+            place: cgroup.as_deref().map(|path| Arc::new(Place::from_path(path))),
+        };
         conn.local.addr = std::net::Ipv6Addr::from(local).into();
         conn.local.port = port;
         conn.remote.addr = std::net::Ipv4Addr::from(remote).into();
@@ -243,6 +250,8 @@ proptest! {
             assert_valid(&line);
             let comm = conn.owner.comm.as_ref().map(Comm::to_string_lossy);
             prop_assert_eq!(line["comm"].as_str(), comm.as_deref());
+            prop_assert_eq!(line["cgroup"].as_str(), cgroup.as_deref());
+            prop_assert_eq!(line["ns_pid"].as_u64(), ns_pid.map(u64::from));
         }
     }
 }
@@ -331,6 +340,16 @@ fn wrong_lines_are_refused() {
         ("legality", json!("illegal")),
         ("pid", json!(-1)),
         ("owner_source", json!("softirq")),
+        ("uid", json!(-1)),
+        ("ns_pid", json!("7")),
+        ("cgroup", json!(7)),
+        ("container", json!("3f2a9c1b7d4e")),
+        ("container", json!({"id": "", "runtime": null, "pod": null})),
+        (
+            "container",
+            json!({"id": "3f", "runtime": "rkt", "pod": null}),
+        ),
+        ("unit", json!(0)),
     ];
     let of_connection = [
         ("verdict", json!("failed")),
@@ -345,6 +364,8 @@ fn wrong_lines_are_refused() {
         ("states", json!([{"state": "TIME_WAIT"}])),
         ("ending", json!("aborted")),
         ("from_birth", json!(null)),
+        ("uid", json!("root")),
+        ("container", json!({})),
     ];
     refuses(&transition(), &of_transition);
     refuses(&connection(), &of_connection);
@@ -470,8 +491,9 @@ fn the_document_explains_every_field() {
         let mut fields = BTreeSet::new();
         for (name, definition) in schema["$defs"][kind]["properties"].as_object().unwrap() {
             fields.insert(name.clone());
-            let inner = definition["$ref"]
-                .as_str()
+            let reference = definition["$ref"].as_str();
+            let inner = reference
+                .or(definition["anyOf"][0]["$ref"].as_str())
                 .and_then(|path| schema.pointer(path.trim_start_matches('#')))
                 .or(definition.get("items"))
                 .and_then(|inner| inner["properties"].as_object());

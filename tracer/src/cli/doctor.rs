@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::args::DoctorArgs;
 use super::exit::{Exit, Failure, print};
 use super::logging;
+use crate::enrich::Enricher;
 use crate::filter::Filter;
 use crate::kernel::{self, Kernel, Options, default_ring_bytes, machine_facts};
 use crate::session::HookStatus;
@@ -114,6 +115,8 @@ impl Doctor {
         self.privileges();
         self.btf();
 
+        self.cgroups();
+
         let listener = selftest::listen();
         let port = listener.as_ref().map_or(0, selftest::Loopback::port);
         let filter = Filter {
@@ -185,6 +188,14 @@ impl Doctor {
                 reason,
                 Some("use a kernel built with CONFIG_DEBUG_INFO_BTF=y (the default of all large distributions)".to_owned()),
             ),
+        }
+    }
+
+    fn cgroups(&mut self) {
+        let enricher = Enricher::default();
+        match enricher.missing() {
+            None => self.add("cgroups", Status::Ok, enricher.describe(), None),
+            Some((_, reason)) => self.add("cgroups", Status::Degraded, reason, None),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::args::{FilterArgs, LimitArgs};
 use super::exit::{Exit, Failure, talk};
 use super::logging;
+use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
 use crate::kernel::{
@@ -166,8 +167,14 @@ fn session(filters: &FilterArgs, kernel: &Kernel) -> Session {
         clock: clock_map(),
         filters: describe_filters(filters),
         hooks: kernel.hooks.clone(),
-        missing_fields: kernel.missing.clone(),
+        missing_fields: missing_fields(kernel),
     }
+}
+
+fn missing_fields(kernel: &Kernel) -> Vec<(String, String)> {
+    let mut missing = kernel.missing.clone();
+    missing.extend(Enricher::default().missing());
+    missing
 }
 
 fn describe_filters(arguments: &FilterArgs) -> Vec<(String, String)> {

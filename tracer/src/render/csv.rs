@@ -20,6 +20,7 @@ use super::vocab;
 use crate::diagnose::{Diagnosis, SpanEvidence};
 use crate::event::{Comm, Endpoint};
 use crate::hints::{Hint, Told};
+use crate::place::{Container, Runtime};
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::Names;
 use crate::track::{Connection, Ending, Transition};
@@ -30,8 +31,8 @@ pub struct Csv {
     stamp: UtcStamp,
 }
 
-/// The columns of connections alone, after those of transitions.
-const OF_CONNECTIONS: usize = 15;
+/// The columns of the process that owns a connection, after all others.
+const OF_OWNER_PROCESS: usize = 7;
 
 /// Columns in order; new ones only ever come after the last.
 const HEADER: &str = "type,ts,mono_ns,conn,sk,netns,family,protocol,role,\
@@ -40,7 +41,8 @@ const HEADER: &str = "type,ts,mono_ns,conn,sk,netns,family,protocol,role,\
                       legality,after_gap,recovered,pid,comm,owner_source,\
                       verdict,closed_by,reset_reason,because,\
                       syn_retransmits,synack_retransmits,retransmits,\
-                      bytes_sent,bytes_received,rtt_us,states,ending,from_birth,has_gap,hints\n";
+                      bytes_sent,bytes_received,rtt_us,states,ending,from_birth,has_gap,hints,\
+                      uid,ns_pid,cgroup,container,runtime,pod,unit\n";
 
 impl Render for Csv {
     fn start(&mut self, out: &mut BytesMut, _session: &Session) {
@@ -56,7 +58,6 @@ impl Render for Csv {
     ) {
         let mut row = Row::new(out);
         fields::transition(&mut row, &mut self.stamp, clock, conn, transition);
-        row.absent(OF_CONNECTIONS);
         out.put_u8(b'\n');
     }
 
@@ -127,6 +128,7 @@ impl Render for Csv {
         known(row, state.as_ref().map(|state| state as _));
         row.absent(3);
         row.word("hints", told.hint.name);
+        row.absent(OF_OWNER_PROCESS);
         out.put_u8(b'\n');
     }
 
@@ -191,6 +193,13 @@ impl Fields for Row<'_> {
         if let Some(comm) = value {
             put_cell(cell, comm.as_bytes());
         }
+    }
+
+    fn container(&mut self, name: &'static str, value: Option<&Container>) {
+        let runtime = value.and_then(|container| container.runtime);
+        self.text(name, value.map(|container| container.id.as_str()));
+        self.text(name, runtime.map(Runtime::name));
+        self.text(name, value.and_then(|container| container.pod.as_deref()));
     }
 
     fn endpoint(&mut self, name: &'static str, value: Endpoint) {

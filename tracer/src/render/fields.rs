@@ -8,9 +8,10 @@ use super::{unseen, vocab};
 use crate::diagnose::Diagnosis;
 use crate::event::{Comm, Endpoint};
 use crate::hints::Hint;
+use crate::place::Container;
 use crate::session::ClockMap;
 use crate::state::{Names, State};
-use crate::track::{Connection, Ending, Transition};
+use crate::track::{Connection, Ending, OwnerProcess, Transition};
 
 /// Takes the fields of a line one by one, in their order.
 pub(crate) trait Fields {
@@ -26,6 +27,8 @@ pub(crate) trait Fields {
     fn words(&mut self, name: &'static str, values: impl Iterator<Item = &'static str>);
     /// Text of any content; `None` where it is not known.
     fn text(&mut self, name: &'static str, value: Option<&str>);
+    /// The container that a process belonged to.
+    fn container(&mut self, name: &'static str, value: Option<&Container>);
     /// A command name: any bytes; `None` where it is not known.
     fn comm(&mut self, name: &'static str, value: Option<Comm>);
     /// An address and a port.
@@ -96,6 +99,23 @@ pub(crate) fn transition(
     fields.number("pid", conn.owner.pid.map(u64::from));
     fields.comm("comm", conn.owner.comm);
     fields.word("owner_source", vocab::owner_source(conn.owner.source));
+    fields.absent(OF_CONNECTIONS);
+    owner_process(fields, &conn.owner_process);
+}
+
+/// Fields of a connection alone: between `owner_source` and `uid`.
+const OF_CONNECTIONS: usize = 15;
+
+fn owner_process(fields: &mut impl Fields, process: &OwnerProcess) {
+    let place = process.place.as_deref();
+    fields.number("uid", process.uid.map(u64::from));
+    fields.number("ns_pid", process.ns_pid.map(u64::from));
+    fields.text("cgroup", place.map(|place| place.path.as_str()));
+    fields.container(
+        "container",
+        place.and_then(|place| place.container.as_ref()),
+    );
+    fields.text("unit", place.and_then(|place| place.unit.as_deref()));
 }
 
 /// Fields of a transition alone: between `local` and `remote`, and between `remote` and `pid`.
@@ -153,6 +173,7 @@ pub(crate) fn connection(
     fields.flag("from_birth", conn.from_birth);
     fields.flag("has_gap", conn.has_gap);
     fields.hints("hints", &diagnosis.hints);
+    owner_process(fields, &conn.owner_process);
 }
 
 /// The fields of one state of a connection.

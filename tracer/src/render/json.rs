@@ -13,6 +13,7 @@ use super::span::Span;
 use super::time::UtcStamp;
 use crate::event::{Comm, Endpoint};
 use crate::hints::Hint;
+use crate::place::{Container, Runtime};
 use crate::session::ClockMap;
 
 /// An object being written.
@@ -135,6 +136,17 @@ impl Fields for Object<'_> {
 
     fn comm(&mut self, name: &'static str, value: Option<Comm>) {
         self.text(name, value.as_ref().map(Comm::to_string_lossy).as_deref());
+    }
+
+    fn container(&mut self, name: &'static str, value: Option<&Container>) {
+        match value {
+            None => self.text(name, None),
+            Some(container) => self.object(name, |object| {
+                object.text("id", Some(&container.id));
+                object.text("runtime", container.runtime.map(Runtime::name));
+                object.text("pod", container.pod.as_deref());
+            }),
+        }
     }
 
     fn endpoint(&mut self, name: &'static str, value: Endpoint) {

@@ -144,6 +144,7 @@ impl Timeline {
         if let Some(netns) = conn.netns {
             let _ = write!(title, "  netns {netns}");
         }
+        push_place(&mut title, conn);
         let style = if self.color {
             anstyle::Style::new().bold()
         } else {
@@ -261,6 +262,29 @@ impl Timeline {
             out.put_slice(b"; at least one transition was not seen");
         }
         out.put_u8(b'\n');
+    }
+}
+
+/// The container of the owner, with its pid in there, or else its unit.
+fn push_place(title: &mut String, conn: &Connection) {
+    let process = &conn.owner_process;
+    let Some(place) = &process.place else { return };
+    if let Some(container) = &place.container {
+        title.push_str("  container ");
+        push_plain(title, container.short_id().as_bytes());
+        if let Some(runtime) = container.runtime {
+            let _ = write!(title, " ({})", runtime.name());
+        }
+        if let Some(ns_pid) = process.ns_pid {
+            let _ = write!(title, ", pid {ns_pid} inside");
+        }
+        if let Some(pod) = &container.pod {
+            title.push_str("  pod ");
+            push_plain(title, pod.as_bytes());
+        }
+    } else if let Some(unit) = &place.unit {
+        title.push_str("  unit ");
+        push_plain(title, unit.as_bytes());
     }
 }
 

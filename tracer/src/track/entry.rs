@@ -1,8 +1,11 @@
 //! One socket's life as the tracker keeps it, under the address of the socket.
 
+use std::sync::Arc;
+
 use super::evidence::{Gathered, Opened};
+use super::places::Places;
 use super::steps::Steps;
-use super::{ConnId, Connection, Owner, OwnerSource, Role, Step};
+use super::{ConnId, Connection, Owner, OwnerProcess, OwnerSource, Role, Step};
 use crate::event::{Endpoint, EvidenceEvent, Family, Protocol, StateEvent, Task};
 use crate::filter::{Filter, Known, Verdict};
 use crate::state::State;
@@ -33,6 +36,7 @@ pub(super) struct Entry {
     pub(super) family: Family,
     pub(super) protocol: Protocol,
     pub(super) owner: Owner,
+    owner_process: Option<Arc<OwnerProcess>>,
     pub(super) role: Role,
     pub(super) verdict: Verdict,
     owner_matches: bool,
@@ -87,6 +91,7 @@ impl Entry {
                 comm: None,
                 source: OwnerSource::Unknown,
             },
+            owner_process: None,
             role: Role::Unknown,
             verdict: Verdict::Undecided,
             owner_matches: false,
@@ -269,7 +274,13 @@ impl Entry {
     }
 
     /// Takes an owner found, if none better is known.
-    pub(super) fn offer_owner(&mut self, task: &Task, source: OwnerSource, filter: &Filter) {
+    pub(super) fn offer_owner(
+        &mut self,
+        task: &Task,
+        source: OwnerSource,
+        places: &mut Places,
+        filter: &Filter,
+    ) {
         self.owner_matches |= filter.owner_matches(task.pid, &task.comm);
         if source < self.owner.source {
             self.owner = Owner {
@@ -277,6 +288,7 @@ impl Entry {
                 comm: Some(task.comm),
                 source,
             };
+            self.owner_process = Some(places.process(task));
         }
     }
 
@@ -347,6 +359,7 @@ impl Entry {
         conn.remote = self.remote;
         conn.role = self.role;
         conn.owner = self.owner;
+        conn.owner_process = self.owner_process.as_deref().cloned().unwrap_or_default();
         conn.steps.clear();
         conn.steps.extend(self.steps.iter());
         conn.from_birth = self.from_birth;

@@ -13,7 +13,8 @@ const UNKNOWN: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     since_ns: [u64; INLINE],
-    states: [i32; INLINE],
+    /// Kernel numbers. One that does not fit is no state of TCP, and goes where there is room.
+    states: [i8; INLINE],
     inline: u8,
     spilled: Option<Box<Spilled>>,
 }
@@ -28,11 +29,14 @@ impl Steps {
     /// then forgotten, so that no duration spans the hole.
     pub(super) fn push(&mut self, step: Step) -> bool {
         let index = usize::from(self.inline);
-        if let (Some(since_ns), Some(state)) =
-            (self.since_ns.get_mut(index), self.states.get_mut(index))
-        {
+        if let (Some(since_ns), Some(state), Ok(number), None) = (
+            self.since_ns.get_mut(index),
+            self.states.get_mut(index),
+            i8::try_from(step.state.to_kernel()),
+            &self.spilled,
+        ) {
             *since_ns = step.since_ns.unwrap_or(UNKNOWN);
-            *state = step.state.to_kernel();
+            *state = number;
             self.inline += 1;
             return false;
         }
@@ -58,7 +62,7 @@ impl Steps {
             .zip(&self.states)
             .take(usize::from(self.inline))
             .map(|(since_ns, state)| Step {
-                state: State::from_kernel(*state),
+                state: State::from_kernel((*state).into()),
                 since_ns: (*since_ns != UNKNOWN).then_some(*since_ns),
             })
             .chain(self.spilled().iter().copied())
@@ -108,6 +112,23 @@ mod tests {
             assert_eq!(steps.last(), Some(step));
             assert_eq!(steps.iter().collect::<Vec<_>>(), expected);
             assert_eq!(steps.len(), expected.len());
+        }
+    }
+
+    #[test]
+    fn a_number_that_no_state_has_keeps_its_place() {
+        for numbers in [
+            [1, 400, 4, 7],
+            [-2_000_000_000, 1, 2, 3],
+            [1, 127, -128, 128],
+        ] {
+            let mut steps = Steps::default();
+            let expected = numbers.map(|number| step(State::from_kernel(number), Some(1)));
+            for step in expected {
+                assert!(!steps.push(step));
+                assert_eq!(steps.last(), Some(step));
+            }
+            assert_eq!(steps.iter().collect::<Vec<_>>(), expected);
         }
     }
 

@@ -7,9 +7,12 @@ use super::entry::{Entry, Losses, Move, is_birth};
 use super::half_open::HalfOpen;
 use super::linger::{Closed, Lingering};
 use super::listeners::Listeners;
+use super::places::Places;
 use super::recent::RecentlyClosed;
 use super::stray::Stray;
-use super::{ConnId, Connection, Ending, Gathered, Owner, OwnerSource, Role, Sink, Transition};
+use super::{
+    ConnId, Connection, Ending, Gathered, Owner, OwnerProcess, OwnerSource, Role, Sink, Transition,
+};
 use crate::event::{
     AcceptEvent, Endpoint, Event, Evidence, EvidenceEvent, Family, Protocol, StateEvent,
 };
@@ -80,6 +83,7 @@ struct Teller {
     filter: Filter,
     listeners: Listeners,
     half_open: HalfOpen,
+    places: Places,
     lost: Losses,
     stats: Stats,
     /// Filled in anew for each call of the sink.
@@ -100,6 +104,7 @@ impl Tracker {
                 filter: config.filter,
                 listeners: Listeners::default(),
                 half_open: HalfOpen::default(),
+                places: Places::default(),
                 lost: Losses::default(),
                 stats: Stats::default(),
                 conn: blank(),
@@ -114,6 +119,7 @@ impl Tracker {
             Event::State(event) => self.handle_state(event, sink),
             Event::Accept(event) => self.handle_accept(event, sink),
             Event::Evidence(event) => self.handle_evidence(event),
+            Event::Place(event) => self.teller.places.learn(event),
         }
     }
 
@@ -379,7 +385,12 @@ impl Teller {
 
     fn accept(&mut self, entry: &mut Entry, event: &AcceptEvent, sink: &mut (impl Sink + ?Sized)) {
         entry.role = Role::Server;
-        entry.offer_owner(&event.task, OwnerSource::Accept, &self.filter);
+        entry.offer_owner(
+            &event.task,
+            OwnerSource::Accept,
+            &mut self.places,
+            &self.filter,
+        );
         entry.decide(&self.filter);
         if entry.verdict == Verdict::Yes {
             self.deliver_held(entry, sink);
@@ -397,7 +408,7 @@ impl Teller {
                 _ => (task.kernel_thread != Some(true)).then_some(OwnerSource::Close),
             };
             if let Some(source) = source {
-                entry.offer_owner(task, source, &self.filter);
+                entry.offer_owner(task, source, &mut self.places, &self.filter);
             }
         }
         match (event.from, event.to) {
@@ -407,7 +418,7 @@ impl Teller {
                 if entry.role == Role::Server && entry.owner.source == OwnerSource::Unknown =>
             {
                 if let Some(task) = self.listeners.owner_of(entry) {
-                    entry.offer_owner(&task, OwnerSource::Listener, &self.filter);
+                    entry.offer_owner(&task, OwnerSource::Listener, &mut self.places, &self.filter);
                 }
             }
             _ => {}
@@ -516,6 +527,7 @@ fn blank() -> Connection {
             comm: None,
             source: OwnerSource::Unknown,
         },
+        owner_process: OwnerProcess::default(),
         steps: Vec::new(),
         from_birth: false,
         has_gap: false,

@@ -9,12 +9,13 @@
 //! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
-//! - [`runner`], [`filters`], [`server`], [`mixed`], [`packets`], [`hints`], [`cli`]: the tests; [`servers`]
+//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`packets`], [`hints`], [`cli`]: the tests; [`servers`]
 //!   and [`crowd`] are real servers and their clients, [`capture`] captures packets
 //!
 //! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
 //! `tracer` than the one built along with the tests; `LIVE_EMULATED` says that the machine is an emulated one.
 
+mod belonging;
 mod capture;
 mod cli;
 mod compare;
@@ -75,6 +76,7 @@ fn run() -> Result<ExitCode> {
             Suite::One(server::NAME, server::run),
             Suite::One(mixed::NAME, mixed::run),
         ])
+        .chain(belonging::suites())
         .chain(cli::suites())
         .chain(hints::suites())
         .collect();

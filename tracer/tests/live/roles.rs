@@ -113,7 +113,8 @@ fn serve(listener: &TcpListener) -> Result<()> {
     }
 }
 
-/// When told to, does what the arguments say, one after the other: `listen=PLACE`; `meet=PLACE`, which
+/// When told to, does what the arguments say, one after the other: `user=NUMBER`, to become that user;
+/// `listen=PLACE`; `meet=PLACE`, which
 /// connects to a listener of its own and accepts; `ask=PLACE` of somebody else, with `from=PLACE`
 /// before it to bind there. Then says that it is ready and answers on its first listener until
 /// standard input ends.
@@ -123,6 +124,10 @@ fn talk(arguments: &[String]) -> Result<()> {
     let mut from = None;
     for argument in arguments {
         let (what, place) = argument.split_once('=').context("not WHAT=PLACE")?;
+        if what == "user" {
+            rustix::thread::set_thread_uid(rustix::fs::Uid::from_raw(place.parse()?))?;
+            continue;
+        }
         let place: SocketAddr = place.parse()?;
         match what {
             "listen" => listeners.push(stage::listen(place)?),

@@ -47,6 +47,11 @@ pub(crate) struct Transition {
     pub(crate) legality: Value,
     pub(crate) after_gap: bool,
     pub(crate) recovered: bool,
+    pub(crate) uid: Option<u32>,
+    pub(crate) ns_pid: Option<u32>,
+    pub(crate) cgroup: Option<String>,
+    pub(crate) container: Value,
+    pub(crate) unit: Option<String>,
 }
 
 /// A `connection` line.

@@ -1,14 +1,18 @@
 //! Connections of every shape, as the tracker would report them.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use jiff::tz::{Offset, TimeZone};
 use tracer::event::{Comm, Endpoint, Family, Protocol, StateEvent};
 use tracer::hints::{Hint, Stay, Told};
+use tracer::place::Place;
 use tracer::render::{Format, Render, RenderOptions, Renderer};
 use tracer::session::{ClockMap, HookReport, HookStatus, Lost, Session, Totals, Verdicts};
 use tracer::state::{Names, State};
 use tracer::track::{
-    ConnId, Connection, Ending, Gathered, Legality, Owner, OwnerSource, Role, Step, Transition,
+    ConnId, Connection, Ending, Gathered, Legality, Owner, OwnerProcess, OwnerSource, Role, Step,
+    Transition,
 };
 
 pub(crate) mod outcomes;
@@ -68,6 +72,18 @@ pub(crate) fn owner(comm: &str, pid: u32, source: OwnerSource) -> Owner {
     }
 }
 
+/// A container of Docker.
+const CONTAINER: &str = "/system.slice/docker-\
+    3f2a9c1b7d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8.scope";
+
+pub(crate) fn process(uid: u32, ns_pid: u32, cgroup: &str) -> OwnerProcess {
+    OwnerProcess {
+        ns_pid: Some(ns_pid),
+        uid: Some(uid),
+        place: Some(Arc::new(Place::from_path(cgroup))),
+    }
+}
+
 pub(crate) const NOBODY: Owner = Owner {
     pid: None,
     comm: None,
@@ -86,6 +102,7 @@ pub(crate) fn client() -> Connection {
         remote: endpoint("93.184.215.14", 443),
         role: Role::Client,
         owner: owner("curl", 1234, OwnerSource::Connect),
+        owner_process: process(1000, 7, CONTAINER),
         steps: vec![Step {
             state: State::Closed,
             since_ns: None,
@@ -107,6 +124,7 @@ pub(crate) fn server() -> Connection {
         remote: endpoint("2001:db8:1:2:3:4:5:6", 51_034),
         role: Role::Server,
         owner: owner("nginx", 77, OwnerSource::Listener),
+        owner_process: process(33, 77, "/system.slice/nginx.service"),
         steps: vec![Step {
             state: State::Listen,
             since_ns: None,
@@ -373,6 +391,7 @@ fn odd_pasts() -> [(Connection, Transition); 3] {
         id: ConnId(12),
         role: Role::Unknown,
         owner: NOBODY,
+        owner_process: OwnerProcess::default(),
         steps: unseen(State::Established),
         from_birth: false,
         ..connected()

@@ -3,7 +3,7 @@
 use tracer::diagnose::{ClosedBy, Diagnosis, SpanEvidence, StateSpan, Verdict};
 use tracer::hints::Hint;
 use tracer::state::State;
-use tracer::track::{ConnId, Connection, Ending, Role, Step};
+use tracer::track::{ConnId, Connection, Ending, OwnerProcess, Role, Step};
 
 use super::{CLOCK, MS, NOBODY, SECOND, connected, endpoint, server, step};
 
@@ -256,6 +256,7 @@ fn in_order() -> [Outcome; 5] {
         has_gap: true,
         role: Role::Unknown,
         owner: NOBODY,
+        owner_process: OwnerProcess::default(),
         steps: vec![Step {
             state: State::Established,
             since_ns: None,

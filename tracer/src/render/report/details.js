@@ -61,6 +61,9 @@ class Details {
     const { clock } = this.view;
     return [
       row("Process", conn.process + ownerText(conn)),
+      row("Container", conn.container && [el("code", {}, conn.container), conn.runtime ? `, ${conn.runtime}` : ""]),
+      row("Pod", conn.pod && el("code", {}, conn.pod)),
+      row("Unit", conn.container ? null : conn.unit),
       row("Local", el("code", {}, conn.local)),
       row("Remote", el("code", {}, conn.remote)),
       row("Role", [conn.role, conn.protocol === "tcp" ? "" : `, ${conn.protocol}`]),

@@ -55,7 +55,7 @@ function complete(conn, data, verdicts) {
   conn.remote = endpoint(conn.remote_addr, conn.remote_port);
   conn.process = processName(conn);
   conn.text = [conn.verdict, conn.process, conn.local, conn.remote, conn.role, conn.because ?? "",
-    conn.reset_reason ?? "", ...conn.spans.map((span) => span.state)].join(" ").toLowerCase();
+    conn.reset_reason ?? "", conn.container ?? "", conn.pod ?? "", conn.unit ?? "", ...conn.spans.map((span) => span.state)].join(" ").toLowerCase();
   conn.numbers = new Set([conn.local_port, conn.remote_port, conn.pid, Number(conn.conn), conn.netns].map(String));
   return conn;
 }

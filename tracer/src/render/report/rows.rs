@@ -9,6 +9,7 @@ use std::fmt::{Display, Write};
 use crate::diagnose::SpanEvidence;
 use crate::event::{Comm, Endpoint};
 use crate::hints::Hint;
+use crate::place::{Container, Runtime};
 use crate::render::fields::Fields;
 use crate::render::plain::push_plain;
 use crate::render::span::{Lasted, Span};
@@ -163,6 +164,13 @@ impl Fields for Rows {
             plain
         });
         self.text(name, plain.as_deref());
+    }
+
+    fn container(&mut self, name: &'static str, value: Option<&Container>) {
+        let runtime = value.and_then(|container| container.runtime);
+        self.text(name, value.map(|container| container.id.as_str()));
+        self.text("runtime", runtime.map(Runtime::name));
+        self.text("pod", value.and_then(|container| container.pod.as_deref()));
     }
 
     fn endpoint(&mut self, name: &'static str, value: Endpoint) {

@@ -1,0 +1,75 @@
+//! Where processes belong, as userspace found out.
+//!
+//! It is told before the first event that needs it, and again where it may have been forgotten here.
+//! A process mostly owns many connections, which share what is known of it.
+
+use std::sync::Arc;
+
+use hashlink::LruCache;
+
+use super::OwnerProcess;
+use crate::event::{PlaceEvent, PlaceOf, Task};
+use crate::place::Place;
+
+/// Cgroups, and processes apart from them, kept at once. What tells of them remembers fewer.
+const MAX: usize = 4096;
+
+pub(super) struct Places {
+    cgroups: LruCache<u64, Arc<Place>>,
+    processes: LruCache<(u32, u64), Arc<Place>>,
+    /// By pid, as last asked for.
+    owners: LruCache<u32, Arc<OwnerProcess>>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            cgroups: LruCache::new(MAX),
+            processes: LruCache::new(MAX),
+            owners: LruCache::new(MAX),
+        }
+    }
+}
+
+impl Places {
+    /// Keeps what was found.
+    pub(super) fn learn(&mut self, event: &PlaceEvent) {
+        let place = Arc::clone(&event.place);
+        match event.of {
+            PlaceOf::Cgroup(id) => {
+                self.cgroups.insert(id, place);
+            }
+            PlaceOf::Process(pid, start_ns) => {
+                self.processes.insert((pid, start_ns), place);
+            }
+        }
+    }
+
+    /// What is known of a process, as it was when `task` was taken down.
+    pub(super) fn process(&mut self, task: &Task) -> Arc<OwnerProcess> {
+        let process = OwnerProcess {
+            ns_pid: task.ns_pid,
+            uid: Some(task.uid),
+            place: self.of(task),
+        };
+        match self.owners.get(&task.pid) {
+            Some(known) if **known == process => Arc::clone(known),
+            _ => {
+                let process = Arc::new(process);
+                self.owners.insert(task.pid, Arc::clone(&process));
+                process
+            }
+        }
+    }
+
+    /// Where a process belonged; `None` where that was not found out.
+    fn of(&mut self, task: &Task) -> Option<Arc<Place>> {
+        let own = match task.start_ns {
+            Some(start_ns) if !self.processes.is_empty() => {
+                self.processes.get(&(task.pid, start_ns))
+            }
+            _ => None,
+        };
+        own.or_else(|| self.cgroups.get(&task.cgroup_id?)).cloned()
+    }
+}
