@@ -6,6 +6,7 @@ mod exit;
 mod live;
 mod logging;
 mod states;
+mod summary;
 mod trace;
 mod values;
 
@@ -35,6 +36,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         None => trace::run(&cli.trace),
         Some(Command::Trace(arguments)) => trace::run(&arguments),
+        Some(Command::Summary(arguments)) => summary::run(&arguments),
         Some(Command::States(arguments)) => states::run(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
     };

@@ -138,6 +138,24 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// Whether a connection was lost, or never came to be. That includes one given up by its application,
+    /// as an application is often the first to give up where a firewall drops SYNs.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Refused
+            | Self::TimedOut
+            | Self::Unreachable
+            | Self::Cancelled
+            | Self::ResetByPeer
+            | Self::ResetByUs
+            | Self::Aborted
+            | Self::AcceptQueueLost => true,
+            Self::Open | Self::Closed | Self::Listener | Self::Unknown => false,
+        }
+    }
+}
+
 /// Which side closed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClosedBy {

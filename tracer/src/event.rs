@@ -250,7 +250,7 @@ pub struct Task {
 }
 
 /// A command name as the kernel keeps it: at most 15 bytes, any bytes, chosen by the process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Comm(pub [u8; 16]);
 
 impl Comm {

@@ -4,8 +4,8 @@
 //! events into connections and transitions, [`render`] writes those, [`output`] sends them out;
 //! [`flow`] ties the middle together and [`pipeline`] is the only loop.
 //!
-//! Architecture invariant: `decode`, `event`, `filter`, `flow`, `hints`, `place`, `render`, `session`, `state` and
-//! `track` know no clock, socket, file or aya. Time comes in as an argument.
+//! Architecture invariant: `decode`, `event`, `filter`, `flow`, `hints`, `place`, `render`, `session`, `state`,
+//! `stats` and `track` know no clock, socket, file or aya. Time comes in as an argument.
 
 pub mod cli;
 pub mod decode;
@@ -22,4 +22,5 @@ pub mod place;
 pub mod render;
 pub mod session;
 pub mod state;
+pub mod stats;
 pub mod track;

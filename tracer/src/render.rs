@@ -19,6 +19,7 @@ use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::Names;
 use crate::track::{Connection, Ending, Transition};
 
+mod closing;
 mod csv;
 mod fields;
 mod json;
@@ -26,19 +27,20 @@ mod jsonl;
 mod plain;
 mod remark;
 mod report;
-mod span;
+pub(crate) mod span;
 pub mod states;
 mod summary;
 mod text;
 pub(crate) mod time;
 mod timeline;
-mod unseen;
+pub(crate) mod unseen;
 mod vocab;
 
+pub use closing::closing_words;
 pub use csv::Csv;
 pub use jsonl::{Jsonl, SCHEMA_VERSION};
 pub use report::{LISTED_MAX, Report};
-pub use summary::summary;
+pub use summary::{Summary, SummaryFormat};
 pub use text::Text;
 pub use timeline::Timeline;
 

@@ -172,6 +172,10 @@ pub struct Verdicts {
 impl Verdicts {
     /// Counts one more.
     pub fn add(&mut self, verdict: Verdict) {
+        self.add_times(verdict, 1);
+    }
+
+    fn add_times(&mut self, verdict: Verdict, times: u64) {
         let count = match verdict {
             Verdict::Refused => &mut self.refused,
             Verdict::TimedOut => &mut self.timed_out,
@@ -186,7 +190,29 @@ impl Verdicts {
             Verdict::Open => &mut self.open,
             Verdict::Listener => &mut self.listener,
         };
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(times);
+    }
+
+    /// Takes other counts in.
+    pub fn add_all(&mut self, other: &Self) {
+        for (verdict, count) in other.all() {
+            self.add_times(verdict, count);
+        }
+    }
+
+    /// How many connections there are: all but the listeners.
+    pub fn connections(&self) -> u64 {
+        self.sum(|verdict| verdict != Verdict::Listener)
+    }
+
+    /// How many connections failed ([`Verdict::is_failure`]).
+    pub fn failures(&self) -> u64 {
+        self.sum(Verdict::is_failure)
+    }
+
+    fn sum(&self, of: impl Fn(Verdict) -> bool) -> u64 {
+        let counts = self.all().into_iter().filter(|(verdict, _)| of(*verdict));
+        counts.fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
     /// All of them, the failures first.

@@ -14,7 +14,7 @@ use super::values;
 use crate::event::Comm;
 use crate::filter::{PortSet, TransitionPattern, parse_prefix};
 use crate::kernel::HookChoice;
-use crate::render::Format;
+use crate::render::{Format, SummaryFormat};
 use crate::state::{Names, State};
 
 /// Trace TCP state transitions of every connection, live from the kernel.
@@ -47,6 +47,7 @@ Examples:
   sudo tracer --port 443                     every state change of connections to or from port 443
   sudo tracer -o timeline --addr 10.0.0.0/8  one block per connection, when it ends
   sudo tracer -o jsonl --duration 60s > s.jsonl
+  sudo tracer summary --duration 60s         what went wrong in the next minute, and how much there was
   tracer states CLOSE_WAIT                   what it means when a connection stays there
   sudo tracer doctor                         whether this machine can run it, and how to mend it";
 
@@ -54,6 +55,8 @@ Examples:
 pub(super) enum Command {
     /// Trace state transitions (the default)
     Trace(Box<TraceArgs>),
+    /// Sum up a run at its end: failures, resets, leaks, slow handshakes, traffic, times in the states
+    Summary(Box<SummaryArgs>),
     /// Explain the TCP states: names on every system, what they mean, what to check
     States(StatesArgs),
     /// Say whether this machine can run tracer, and how to mend what is missing
@@ -179,6 +182,42 @@ pub(super) struct TraceArgs {
     /// Stop after this many transitions shown (with -o timeline: connections)
     #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Limits")]
     pub(super) count: Option<u64>,
+
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SummaryArgs {
+    #[command(flatten)]
+    pub(super) filters: FilterArgs,
+
+    /// Form of the summary: text or jsonl
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORM",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub(super) output: SummaryFormat,
+
+    /// The most rows of a table; what does not fit is summed up
+    #[arg(long, value_name = "ROWS", default_value = "10", value_parser = values::rows, help_heading = "Output")]
+    pub(super) top: usize,
+
+    /// Names of the states in text: documented, rfc, kernel or ss
+    #[arg(long, value_name = "NAMES", default_value_t, help_heading = "Output")]
+    pub(super) names: Names,
+
+    /// When to use colour
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(super) color: ColorChoice,
 
     #[command(flatten)]
     pub(super) limits: LimitArgs,

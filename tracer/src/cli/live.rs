@@ -1,6 +1,5 @@
 //! From arguments to a running pipeline, whatever becomes of what the kernel reports.
 
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use super::args::{FilterArgs, LimitArgs};
@@ -124,14 +123,8 @@ impl<'a> Live<'a> {
     }
 }
 
-/// Goes to the beginning of the line, over the ^C that a terminal has echoed.
-pub(super) fn over_the_echo() -> &'static str {
-    if std::io::stderr().is_terminal() {
-        "\r"
-    } else {
-        ""
-    }
-}
+/// To the beginning of the line, over the ^C that a terminal has echoed.
+pub(super) const OVER_THE_ECHO: &str = "\r";
 
 fn filter(arguments: &FilterArgs) -> Filter {
     Filter {

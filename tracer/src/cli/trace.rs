@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::args::{ColorChoice, TraceArgs};
 use super::exit::{Exit, Failure, talk};
-use super::live::{Live, over_the_echo};
-use crate::render::{Format, RenderOptions, Renderer, summary};
+use super::live::{Live, OVER_THE_ECHO};
+use crate::render::{Format, RenderOptions, Renderer, closing_words};
 
 pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
     let live = Live::open(&arguments.filters, &arguments.limits)?;
@@ -28,10 +28,14 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
     let Some(end) = live.watch(arguments.stuck).run(renderer, arguments.count)? else {
         return Ok(Exit::Ok);
     };
+    let home = if std::io::stderr().is_terminal() {
+        OVER_THE_ECHO
+    } else {
+        ""
+    };
     talk(&format!(
-        "{}{}",
-        over_the_echo(),
-        summary(&end.totals, end.session.uncounted_losses()).trim_end()
+        "{home}{}",
+        closing_words(&end.totals, end.session.uncounted_losses()).trim_end()
     ));
     end.written.map(|()| Exit::Ok)
 }

@@ -115,6 +115,14 @@ pub(super) fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Rows of a table.
+pub(super) fn rows(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(rows @ 1..=1000) => Ok(rows),
+        Ok(_) | Err(_) => Err("write a number of rows, 1 to 1000".to_owned()),
+    }
+}
+
 const RING_MIN: u64 = 64 << 10;
 const RING_MAX: u64 = 1 << 30;
 

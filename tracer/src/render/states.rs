@@ -198,7 +198,7 @@ fn section(text: &mut String, title: &str, paragraphs: &[&str], width: usize) {
 
 /// Breaks lines at spaces. `lead` stands before the first line, the others are indented as far. A
 /// word longer than the width stays whole.
-fn wrapped(paragraph: &str, width: usize, lead: &str) -> String {
+pub(super) fn wrapped(paragraph: &str, width: usize, lead: &str) -> String {
     let width = width.max(NARROWEST);
     let mut text = String::new();
     let mut line = lead.to_owned();

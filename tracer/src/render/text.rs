@@ -14,7 +14,7 @@ use super::vocab::{
     endpoint, push_note, push_owner, push_transition_notes, put_hint, put_state, put_verdict, state,
 };
 use super::{Render, RenderOptions, Shape, remark, unseen};
-use crate::diagnose::{Diagnosis, Verdict};
+use crate::diagnose::Diagnosis;
 use crate::event::{Endpoint, Protocol};
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
@@ -357,7 +357,8 @@ impl Render for Text {
         _ending: Ending,
         now_ns: u64,
     ) {
-        if !is_told(diagnosis.verdict) {
+        // Where the verdict is unknown, the last transition says all there is.
+        if !diagnosis.verdict.is_failure() {
             return;
         }
         let ends = (Some(conn.local), Some(conn.remote));
@@ -393,23 +394,6 @@ impl Render for Text {
     }
 
     fn end(&mut self, _out: &mut BytesMut, _clock: &ClockMap, _now_ns: u64, _totals: &Totals) {}
-}
-
-/// Whether a verdict is worth a line of its own: a connection was lost, or never came to be. That
-/// includes one given up by its application, as an application is often the first to give up where a
-/// firewall drops SYNs. Where the verdict is unknown, the last transition says all there is.
-fn is_told(verdict: Verdict) -> bool {
-    match verdict {
-        Verdict::Refused
-        | Verdict::TimedOut
-        | Verdict::Unreachable
-        | Verdict::Cancelled
-        | Verdict::ResetByPeer
-        | Verdict::ResetByUs
-        | Verdict::Aborted
-        | Verdict::AcceptQueueLost => true,
-        Verdict::Open | Verdict::Closed | Verdict::Listener | Verdict::Unknown => false,
-    }
 }
 
 fn put_padded(out: &mut BytesMut, cell: &str, width: usize) {

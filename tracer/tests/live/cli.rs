@@ -1,6 +1,7 @@
 //! How the command behaves: what comes out when, and how it ends.
 
 mod places;
+mod summing;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ const BUFFER_KIB: u32 = 4 * 1024;
 const TRANSITIONS: usize = 12;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 15] = [
+    let all: [(&str, RunOne); 16] = [
         ("cli::lines_come_within_100_ms", lines_come_at_once),
         ("cli::interrupt_loses_nothing", interrupt_loses_nothing),
         ("cli::terminate_ends_it_as_well", terminate_ends_it),
@@ -34,6 +35,7 @@ pub(crate) fn suites() -> impl Iterator<Item = Suite> {
         ("cli::duration", duration),
         ("cli::losses_are_counted", losses_are_counted),
         ("cli::formats_show_the_same", formats_show_the_same),
+        ("cli::summary", summing::counts_are_those_of_what_happened),
         ("cli::head_ends_it_quietly", head_ends_it_quietly),
         ("cli::full_disk", places::full_disk),
         (

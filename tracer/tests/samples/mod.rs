@@ -479,7 +479,11 @@ pub(crate) fn ended(format: Format, color: bool, list: &[Outcome]) -> String {
 
 /// What a renderer writes of a run with everything that can happen in one.
 pub(crate) fn whole_run(format: Format, color: bool) -> String {
-    let mut renderer = Renderer::new(format, options(color));
+    whole_run_by(Renderer::new(format, options(color)), &[])
+}
+
+/// The same by any renderer, with some more connections at their end.
+pub(crate) fn whole_run_by(mut renderer: impl Render, more: &[Outcome]) -> String {
     let mut out = BytesMut::new();
     renderer.start(&mut out, &session());
     for (diagnose, life) in [
@@ -497,6 +501,9 @@ pub(crate) fn whole_run(format: Format, color: bool) -> String {
         }
     }
     renderer.hint(&mut out, &CLOCK, &stuck());
+    for (conn, diagnosis, ending) in more {
+        renderer.ended(&mut out, &CLOCK, conn, diagnosis, *ending, conn.as_of_ns);
+    }
     let now_ns = CLOCK.mono_ns + 4 * SECOND;
     let stepped = ClockMap {
         mono_ns: now_ns,

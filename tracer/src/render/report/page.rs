@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use sha2::{Digest, Sha256};
 
-use crate::render::summary::summary;
+use crate::render::closing::closing_words;
 use crate::render::time::UtcStamp;
 use crate::session::{Session, Totals};
 
@@ -43,7 +43,7 @@ pub(super) fn write(out: &mut BytesMut, session: &Session, totals: &Totals, data
         .get(..10)
         .unwrap_or_default();
     let title = format!("tracer: {}, {date}", session.host);
-    let summary = summary(totals, session.uncounted_losses());
+    let summary = closing_words(totals, session.uncounted_losses());
     for piece in PAGE.split("{{").flat_map(|piece| piece.split("}}")) {
         match piece {
             "policy" => out.put_slice(policy().as_bytes()),
