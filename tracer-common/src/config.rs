@@ -42,6 +42,8 @@ pub const FILTER_NETNS: u32 = 1 << 6;
 pub const FILTER_PID: u32 = 1 << 7;
 /// [`Config::filters`]: `--comm`.
 pub const FILTER_COMM: u32 = 1 << 8;
+/// [`Config::filters`]: `--cgroup` or `--container`.
+pub const FILTER_PLACE: u32 = 1 << 9;
 
 /// Per-CPU counters, by index in the one element of [`crate::names::COUNTERS`]. Each program has its own,
 /// since a program never runs inside itself but may be interrupted by another: no count needs to be atomic.

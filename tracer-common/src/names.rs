@@ -36,5 +36,9 @@ pub const COMMS: &str = "COMMS";
 /// Hash of socket address to 1: sockets connected by a process that `--pid` or `--comm` leaves out.
 pub const FOREIGN: &str = "FOREIGN";
 
+/// Hash of the ids of cgroups that `--cgroup` and `--container` leave out. An id is never given to another
+/// cgroup, and a cgroup of version 2 keeps its path, so what is in here stays left out.
+pub const FOREIGN_CGROUPS: &str = "FOREIGN_CGROUPS";
+
 /// Read-only global of type [`crate::config::Config`].
 pub const CONFIG: &str = "CONFIG";

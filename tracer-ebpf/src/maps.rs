@@ -46,6 +46,10 @@ pub(crate) static COMMS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(1, 0)
 #[map]
 pub(crate) static FOREIGN: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
 
+/// Cgroups that are not selected, as far as userspace has found out.
+#[map]
+pub(crate) static FOREIGN_CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
+
 /// Value of [`WORK`].
 #[repr(C)]
 pub(crate) struct Cpu {

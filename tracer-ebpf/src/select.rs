@@ -1,9 +1,9 @@
 //! The filter, with its sets in maps.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use tracer_common::config::{FILTER_COMM, FILTER_PID};
+use tracer_common::config::{FILTER_COMM, FILTER_PID, FILTER_PLACE};
 use tracer_common::select::{CLOSE, Facts, SYN_SENT, Sets, is_birth, may_be_wanted};
-use tracer_common::wire::Task;
+use tracer_common::wire::{TASK_CGROUP, Task};
 
 use crate::config::setting;
 use crate::maps::{self, Out};
@@ -55,7 +55,7 @@ pub(crate) fn transition(facts: &Facts, out: &Out, task: Option<&Task>) -> bool 
 /// yet, so those are left to userspace.
 #[inline(always)]
 fn owner(filters: u32, facts: &Facts, out: &Out, task: Option<&Task>) -> bool {
-    if filters & (FILTER_PID | FILTER_COMM) == 0 {
+    if filters & (FILTER_PID | FILTER_COMM | FILTER_PLACE) == 0 {
         return true;
     }
     let sk = out.state.header.sk;
@@ -88,5 +88,9 @@ fn task_selected(filters: u32, task: &Task) -> bool {
     let pid = filters & FILTER_PID == 0 || unsafe { maps::PIDS.get(&task.pid) }.is_some();
     // SAFETY: as above.
     let comm = filters & FILTER_COMM == 0 || unsafe { maps::COMMS.get(&task.comm) }.is_some();
-    pid && comm
+    // SAFETY: as above.
+    let place = filters & FILTER_PLACE == 0
+        || task.flags & TASK_CGROUP == 0
+        || unsafe { maps::FOREIGN_CGROUPS.get(&task.cgroup_id) }.is_none();
+    pid && comm && place
 }

@@ -25,6 +25,7 @@ use zerocopy::IntoBytes as _;
 
 use crate::decode::{task_of, time_of};
 use crate::kernel::Batch;
+use crate::place::Place;
 use hierarchy::Hierarchy;
 
 /// Cgroups and processes remembered as looked up. The tracker remembers more, so that it forgets none
@@ -73,6 +74,26 @@ impl Enricher {
             (Err(reason), _) | (Ok(_), Err(reason)) => reason.clone(),
         };
         Some(("cgroup".to_owned(), reason))
+    }
+
+    /// Whether any process can be told to be in a cgroup; else why not.
+    pub fn usable(&self) -> Result<(), String> {
+        match (&self.unified, &self.proc) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Ok(())) if self.has_v1 => Ok(()),
+            (Err(reason), _) => Err(reason.clone()),
+        }
+    }
+
+    /// All cgroups that there are now; `None` where some are in hierarchies of version 1.
+    pub fn all(&self) -> Option<Vec<Place>> {
+        let unified = self.unified.as_ref().ok().filter(|_| !self.has_v1)?;
+        let mut all = vec![Place::from_path("/")];
+        let walked = unified.walk(|_, path| {
+            all.push(Place::from_path(path));
+            true
+        });
+        walked.ok().map(|()| all)
     }
 
     /// What is there, for people.

@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use crate::event::{Comm, Endpoint, Family};
+use crate::place::Place;
 
 pub use ports::{PortSet, PortSetError};
 pub use prefix::{PrefixError, parse_prefix};
@@ -44,6 +45,10 @@ pub struct Filter {
     pub pids: Vec<u32>,
     /// Command name of the owner, exact.
     pub comms: Vec<Comm>,
+    /// Path of a cgroup: the owner's process was in it or below it. Where that is not known it was not.
+    pub cgroups: Vec<String>,
+    /// Beginning of the id of the container that the owner's process was in.
+    pub containers: Vec<String>,
     /// Inode number of the network namespace. A connection whose namespace is not known never matches.
     pub netns: Vec<u32>,
 }
@@ -126,18 +131,36 @@ impl Filter {
             })
     }
 
-    /// Whether `pids` and `comms` both accept this process.
-    pub fn owner_matches(&self, pid: u32, comm: &Comm) -> bool {
+    /// Whether `pids`, `comms`, `cgroups` and `containers` all accept this process.
+    pub fn owner_matches(&self, pid: u32, comm: &Comm, place: Option<&Place>) -> bool {
         (self.pids.is_empty() || self.pids.contains(&pid))
             && (self.comms.is_empty()
                 || self
                     .comms
                     .iter()
                     .any(|wanted| wanted.as_bytes() == comm.as_bytes()))
+            && self.place_matches(place)
+    }
+
+    /// Whether `cgroups` and `containers` both accept a process that belongs there.
+    pub fn place_matches(&self, place: Option<&Place>) -> bool {
+        let container = place.and_then(|place| place.container.as_ref());
+        (self.cgroups.is_empty()
+            || place.is_some_and(|place| self.cgroups.iter().any(|path| place.is_within(path))))
+            && (self.containers.is_empty()
+                || container.is_some_and(|container| {
+                    let begins = |wanted: &String| container.id.starts_with(wanted);
+                    self.containers.iter().any(begins)
+                }))
+    }
+
+    /// Whether it matters where a process belongs.
+    pub fn asks_place(&self) -> bool {
+        !(self.cgroups.is_empty() && self.containers.is_empty())
     }
 
     fn asks_owner(&self) -> bool {
-        !(self.pids.is_empty() && self.comms.is_empty())
+        !(self.pids.is_empty() && self.comms.is_empty()) || self.asks_place()
     }
 
     fn netns_verdict(&self, known: &Known) -> Verdict {

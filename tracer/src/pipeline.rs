@@ -101,6 +101,7 @@ fn take_batch<R: Render>(
     kernel.fill(events, BATCH);
     flow.set_losses(kernel.losses()?, clock_map().mono_ns);
     enricher.look_up(events, found);
+    kernel.note_cgroups(found)?;
     for record in found.iter().chain(events.iter()) {
         flow.record(record);
     }

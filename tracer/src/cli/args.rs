@@ -98,6 +98,14 @@ pub(super) struct FilterArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::comm, help_heading = "Filters")]
     pub(super) comm: Vec<Comm>,
 
+    /// Cgroup that the process is in or below, such as /system.slice/nginx.service; may be a list
+    #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = values::cgroup, help_heading = "Filters")]
+    pub(super) cgroup: Vec<String>,
+
+    /// Container that the process is in: its id, or the first 4 characters or more; may be a list
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = values::container, help_heading = "Filters")]
+    pub(super) container: Vec<String>,
+
     /// Network namespace: a name of `ip netns`, a path, or an inode number; may be a list
     #[arg(long, value_name = "NS", value_delimiter = ',', value_parser = values::netns, help_heading = "Filters")]
     pub(super) netns: Vec<u32>,
@@ -314,6 +322,10 @@ mod tests {
             &["--transition", "LISTEN"],
             &["--ring-size", "1"],
             &["--comm", ""],
+            &["--cgroup", ""],
+            &["--cgroup", "/a/../b"],
+            &["--container", "3f2"],
+            &["--container", "a/b/c/d"],
             &["-4", "-6"],
             &["--max-connections", "0"],
             &["-o", "xml"],

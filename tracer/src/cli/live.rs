@@ -9,10 +9,11 @@ use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
 use crate::kernel::{
-    Kernel, Options, clock_map, default_ring_bytes, machine_facts, raise_file_limit,
+    self, Kernel, Options, clock_map, default_ring_bytes, machine_facts, raise_file_limit,
 };
 use crate::output::{Ending, Output};
 use crate::pipeline;
+use crate::place::Place;
 use crate::render::Render;
 use crate::session::{HookStatus, Session, Totals};
 use crate::state::State;
@@ -43,6 +44,7 @@ impl<'a> Live<'a> {
         raise_file_limit();
         let filter = filter(filters);
         tell_what_cannot_match(filters);
+        require_cgroups(&filter)?;
         let kernel = Kernel::load(&Options {
             filter: &filter,
             ring_bytes: limits.ring_size.unwrap_or_else(default_ring_bytes),
@@ -141,6 +143,8 @@ fn filter(arguments: &FilterArgs) -> Filter {
         },
         pids: arguments.pid.clone(),
         comms: arguments.comm.clone(),
+        cgroups: arguments.cgroup.clone(),
+        containers: arguments.container.clone(),
         netns: arguments.netns.clone(),
     }
 }
@@ -201,6 +205,8 @@ fn describe_filters(arguments: &FilterArgs) -> Vec<(String, String)> {
         ("ipv6", arguments.ipv6.then(|| "true".to_owned())),
         ("pid", list(&arguments.pid)),
         ("comm", list(&comms)),
+        ("cgroup", list(&arguments.cgroup)),
+        ("container", list(&arguments.container)),
         ("netns", list(&arguments.netns)),
         ("state", list(&states)),
         ("transition", list(&transitions)),
@@ -209,6 +215,46 @@ fn describe_filters(arguments: &FilterArgs) -> Vec<(String, String)> {
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect()
+}
+
+/// Fails where no process can be told to be in a cgroup, if the filter asks for that; and asks for what is not
+/// there now.
+fn require_cgroups(filter: &Filter) -> Result<(), Failure> {
+    if !filter.asks_place() {
+        return Ok(());
+    }
+    let enricher = Enricher::default();
+    let option = if filter.cgroups.is_empty() {
+        "--container"
+    } else {
+        "--cgroup"
+    };
+    enricher
+        .usable()
+        .map_err(|reason| kernel::Error::FilterUnavailable {
+            filter: option,
+            reason,
+        })?;
+    if let Some(places) = enricher.all() {
+        for path in &filter.cgroups {
+            if !places.iter().any(|place| place.is_within(path)) {
+                talk(&format!("note: there is no cgroup {path} now"));
+            }
+        }
+        for id in &filter.containers {
+            let is_it = |place: &Place| {
+                let container = place.container.as_ref();
+                container.is_some_and(|container| container.id.starts_with(id))
+            };
+            if !places.iter().any(is_it) {
+                talk(&format!(
+                    "note: there is no container now whose id begins with {id}\n\
+                     hint: names of containers are known to their runtime only: `docker ps` shows the ids"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Asks for what would silently show nothing.

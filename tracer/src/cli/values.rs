@@ -64,6 +64,41 @@ pub(super) fn netns(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A path as in /proc/PID/cgroup, or as in the file system.
+pub(super) fn cgroup(text: &str) -> Result<String, String> {
+    const MOUNTS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+    let below = |mount| text.strip_prefix(mount);
+    let path = MOUNTS
+        .into_iter()
+        .find_map(below)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+        .unwrap_or(text);
+    if text.is_empty() {
+        return Err("an empty path".to_owned());
+    }
+    if path.split('/').any(|name| name == "." || name == "..") {
+        return Err(
+            "write the path from the root of the hierarchy, as in /proc/PID/cgroup".to_owned(),
+        );
+    }
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    Ok(format!("/{}", names.join("/")))
+}
+
+/// The beginning of an id.
+pub(super) fn container(text: &str) -> Result<String, String> {
+    const SHORTEST: usize = 4;
+    if text.len() < SHORTEST {
+        return Err(format!("write {SHORTEST} characters of its id or more"));
+    }
+    if text.contains(['/', ':']) || text.contains(char::is_whitespace) {
+        return Err(
+            "that is no id of a container; `docker ps` and `crictl ps` show the ids".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn states(text: &str) -> Result<Vec<State>, String> {
     let mut states = Vec::new();
     for name in text.split(',') {
@@ -192,6 +227,29 @@ mod tests {
                 .unwrap_err()
                 .contains("sixteen-letters`")
         );
+    }
+
+    #[test]
+    fn cgroups() {
+        for (text, path) in [
+            ("/system.slice/nginx.service", "/system.slice/nginx.service"),
+            ("system.slice/", "/system.slice"),
+            ("/sys/fs/cgroup/system.slice", "/system.slice"),
+            ("/sys/fs/cgroup/unified/a", "/a"),
+            ("/sys/fs/cgroup", "/"),
+            ("/sys/fs/cgroups", "/sys/fs/cgroups"),
+            ("/", "/"),
+        ] {
+            assert_eq!(cgroup(text).as_deref(), Ok(path), "{text}");
+        }
+        assert!(cgroup("").is_err() && cgroup("../a").is_err());
+    }
+
+    #[test]
+    fn containers() {
+        assert_eq!(container("3f2a").as_deref(), Ok("3f2a"));
+        assert!(container("web").unwrap_err().contains("4 characters"));
+        assert!(container("docker/web").unwrap_err().contains("docker ps"));
     }
 
     #[test]

@@ -210,13 +210,13 @@ fn an_owner_must_match_pid_and_command_at_once() {
         (1, "a name longer t", true),
     ] {
         assert_eq!(
-            filter.owner_matches(pid, &Comm::from(comm)),
+            filter.owner_matches(pid, &Comm::from(comm), None),
             matches,
             "{pid} {comm}"
         );
     }
     let after_nul = Comm(*b"nginx\0leftover\0\0");
-    assert!(filter.owner_matches(1, &after_nul));
+    assert!(filter.owner_matches(1, &after_nul, None));
     for owner in [Yes, No, Undecided] {
         let seen = Known {
             owner,
@@ -269,4 +269,35 @@ fn unspecified_is_not_an_address_of_a_connection() {
         ..known(Inet, "10.0.0.1 1", "0.0.0.0 0")
     };
     assert_eq!(filter.verdict(&seen), Undecided);
+}
+
+#[test]
+fn a_process_belongs_to_its_cgroup_and_all_above() {
+    const ID: &str = "3f2a9c1b7d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8";
+    let docker = Place::from_path(&format!("/system.slice/docker-{ID}.scope/app"));
+    let service = Place::from_path("/system.slice/nginx.service");
+    let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    for (cgroups, containers, matches) in [
+        (&["/system.slice"][..], &[][..], [true, true, false]),
+        (&["/system.slice/nginx.service"], &[], [false, true, false]),
+        (&["/system.slice/nginx"], &[], [false, false, false]),
+        (&["/user.slice", "/"], &[], [true, true, false]),
+        (&[], &["3f2a"], [true, false, false]),
+        (&[], &["3f2b", "3f2a9c1b7d4e"], [true, false, false]),
+        (&[], &["2a9c"], [false, false, false]),
+        (&["/user.slice"], &["3f2a"], [false, false, false]),
+    ] {
+        let filter = Filter {
+            cgroups: list(cgroups),
+            containers: list(containers),
+            ..Filter::default()
+        };
+        assert!(filter.asks_place());
+        let places = [Some(&docker), Some(&service), None];
+        let seen = places.map(|place| filter.owner_matches(1, &Comm::from("app"), place));
+        assert_eq!(seen, matches, "{cgroups:?} {containers:?}");
+        let unowned = known(Inet, "10.0.0.1 1", "10.0.0.2 2");
+        let owner = Undecided;
+        assert_eq!(filter.verdict(&Known { owner, ..unowned }), Undecided);
+    }
 }

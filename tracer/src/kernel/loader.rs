@@ -19,7 +19,9 @@ use super::losses::{self, Refused};
 use super::machine::counts_refused_classic_runs;
 use super::sets;
 use super::tracefs::{self, TraceFs};
+use crate::decode::decode;
 use crate::diagnose::Sources;
+use crate::event::{Event, PlaceEvent, PlaceOf};
 use crate::filter::Filter;
 use crate::session::{HookReport, HookStatus, LOST_REENTRY, Lost};
 
@@ -66,6 +68,8 @@ pub struct Kernel {
     /// Programs for evidence that are attached.
     evidence: Vec<&'static str>,
     reset_reasons: Vec<(u32, String)>,
+    /// The filter, if it asks for cgroups.
+    place_filter: Option<Filter>,
     links: Vec<Link>,
     ebpf: Ebpf,
 }
@@ -129,6 +133,7 @@ impl Kernel {
             has_twin,
             evidence,
             reset_reasons,
+            place_filter: options.filter.asks_place().then(|| options.filter.clone()),
             links,
             ebpf,
         };
@@ -163,6 +168,26 @@ impl Kernel {
             accept: self.sees_accept(),
             reset_reasons: self.reset_reasons.clone(),
         }
+    }
+
+    /// Takes note of cgroups that were found, each a record of its own: processes of those that the filter
+    /// leaves out make no more records.
+    pub fn note_cgroups(&mut self, found: &Batch) -> Result<(), Error> {
+        let Some(filter) = &self.place_filter else {
+            return Ok(());
+        };
+        for record in found.iter() {
+            if let Ok(Event::Place(PlaceEvent {
+                of: PlaceOf::Cgroup(id),
+                place,
+                ..
+            })) = decode(record)
+                && !filter.place_matches(Some(&place))
+            {
+                sets::exclude_cgroup(&mut self.ebpf, id)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds what is in the ring buffer to `batch`, until that holds `limit` records.

@@ -7,7 +7,8 @@ use aya::{EbpfLoader, Pod};
 use ipnet::IpNet;
 use tracer_common::config::{
     Config, FILTER_ADDR, FILTER_COMM, FILTER_IPV4, FILTER_IPV6, FILTER_LOCAL_PORT, FILTER_NETNS,
-    FILTER_PID, FILTER_PORT, FILTER_REMOTE_PORT, PORT_EITHER, PORT_LOCAL, PORT_REMOTE,
+    FILTER_PID, FILTER_PLACE, FILTER_PORT, FILTER_REMOTE_PORT, PORT_EITHER, PORT_LOCAL,
+    PORT_REMOTE,
 };
 use tracer_common::names;
 
@@ -16,6 +17,9 @@ use crate::filter::{FamilyFilter, Filter};
 
 /// Sockets remembered as connected by a process that is not selected.
 const FOREIGN_SOCKETS: u32 = 65_536;
+
+/// Cgroups remembered as not selected.
+const FOREIGN_CGROUPS: u32 = 16_384;
 
 /// Flags of the filters that are set.
 pub(super) fn flags(filter: &Filter) -> u32 {
@@ -29,6 +33,7 @@ pub(super) fn flags(filter: &Filter) -> u32 {
         (!filter.netns.is_empty(), FILTER_NETNS),
         (!filter.pids.is_empty(), FILTER_PID),
         (!filter.comms.is_empty(), FILTER_COMM),
+        (filter.asks_place(), FILTER_PLACE),
     ];
     set.iter()
         .filter(|(on, _)| *on)
@@ -43,8 +48,11 @@ pub(super) fn size(loader: &mut EbpfLoader<'_>, filter: &Filter, config: &Config
         .map_max_entries(names::NETNS, entries(filter.netns.len()))
         .map_max_entries(names::PIDS, entries(filter.pids.len()))
         .map_max_entries(names::COMMS, entries(filter.comms.len()));
-    if config.filters & (FILTER_PID | FILTER_COMM) != 0 {
+    if config.filters & (FILTER_PID | FILTER_COMM | FILTER_PLACE) != 0 {
         loader.map_max_entries(names::FOREIGN, FOREIGN_SOCKETS);
+    }
+    if config.filters & FILTER_PLACE != 0 {
+        loader.map_max_entries(names::FOREIGN_CGROUPS, FOREIGN_CGROUPS);
     }
 }
 
@@ -88,6 +96,16 @@ pub(super) fn fill(ebpf: &mut Ebpf, filter: &Filter) -> Result<(), Error> {
     insert_all(ebpf, names::NETNS, filter.netns.iter().copied())?;
     insert_all(ebpf, names::PIDS, filter.pids.iter().copied())?;
     insert_all(ebpf, names::COMMS, filter.comms.iter().map(|comm| comm.0))
+}
+
+/// Lets the programs leave out the processes of a cgroup. Where there is no room for it, the userspace half
+/// of the filter does so alone.
+pub(super) fn exclude_cgroup(ebpf: &mut Ebpf, cgroup_id: u64) -> Result<(), Error> {
+    let mut set: HashMap<_, u64, u8> = map(ebpf, names::FOREIGN_CGROUPS)?;
+    if let Err(error) = set.insert(cgroup_id, 1, 0) {
+        log::debug!("cgroup {cgroup_id} is not left out by the kernel programs: {error}");
+    }
+    Ok(())
 }
 
 fn insert_all<K: Pod>(

@@ -281,14 +281,15 @@ impl Entry {
         places: &mut Places,
         filter: &Filter,
     ) {
-        self.owner_matches |= filter.owner_matches(task.pid, &task.comm);
+        let process = places.process(task);
+        self.owner_matches |= filter.owner_matches(task.pid, &task.comm, process.place.as_deref());
         if source < self.owner.source {
             self.owner = Owner {
                 pid: Some(task.pid),
                 comm: Some(task.comm),
                 source,
             };
-            self.owner_process = Some(places.process(task));
+            self.owner_process = Some(process);
         }
     }
 

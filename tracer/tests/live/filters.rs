@@ -10,6 +10,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::belonging::Cgroup;
 use crate::compare;
 use crate::harness::{Results, Verdict};
 use crate::lives::{self, Life};
@@ -36,6 +37,8 @@ const ALICE_HOST: u8 = 1;
 const BOB_HOST: u8 = 65;
 const CAROL_HOST: u8 = 130;
 
+const CAROLS_CONTAINER: &str = "ca201ca201ca201ca201ca201ca201ca201ca201ca201ca201ca201ca201ca20";
+
 /// A filter, and which part of the kernel's record it must select.
 struct Case {
     name: &'static str,
@@ -49,6 +52,7 @@ struct Cast {
     alice: u32,
     carol: u32,
     bobs_netns: u32,
+    carols_cgroup: String,
 }
 
 /// What the record says of a life as a whole.
@@ -211,6 +215,27 @@ const CASES: &[Case] = &[
         shows: every,
     },
     Case {
+        name: "cgroup",
+        arguments: |cast| of("--cgroup", &cast.carols_cgroup),
+        selects: Socket::is_carols,
+        shows: every,
+    },
+    Case {
+        name: "cgroup_above",
+        arguments: |cast| {
+            let above = cast.carols_cgroup.rsplit_once('/');
+            of("--cgroup", above.map_or("/", |(above, _)| above))
+        },
+        selects: Socket::is_carols,
+        shows: every,
+    },
+    Case {
+        name: "container",
+        arguments: |_| of("--container", CAROLS_CONTAINER.split_at(12).0),
+        selects: Socket::is_carols,
+        shows: every,
+    },
+    Case {
         name: "network_namespace",
         arguments: |cast| of("--netns", cast.bobs_netns),
         selects: Socket::is_bobs,
@@ -327,10 +352,13 @@ fn observe(cases: &[&Case]) -> Result<(Vec<Record>, Vec<Result<Output>>)> {
     let mut alice = start("alice", &here, &alices_meetings())?;
     let mut bob = start("bob", &there, &bobs_meetings())?;
     let mut carol = start("carol", &here, &carols_meetings())?;
+    let cgroup = Cgroup::new(&format!("carol.slice/docker-{CAROLS_CONTAINER}.scope"))?;
+    cgroup.take_in(carol.pid())?;
     let cast = Cast {
         alice: alice.pid(),
         carol: carol.pid(),
         bobs_netns: there.inode(),
+        carols_cgroup: cgroup.path(),
     };
 
     let oracle = Oracle::start(&SCOPE.ports(), BUFFER_KIB)?;
