@@ -112,6 +112,7 @@ pub(crate) fn run() -> Result<Verdict> {
     let output = tracer.stop()?;
     let records = oracle.finish()?;
     output.ensure_complete()?;
+    output.ensure_evidence()?;
     compare::ensure_equal(&records, &output.transitions)?;
     compare::ensure_consistent(&output.transitions)?;
     let told = Told::new(&output.connections)?;

@@ -88,6 +88,7 @@ fn try_case(case: &Case) -> Result<Verdict> {
     let [at_client, at_server] = captures.map(Capture::finish);
     let output = tracer.stop()?;
     output.ensure_complete()?;
+    output.ensure_evidence()?;
 
     let server_place = SocketAddrV4::new(SCOPE.wire(0, 2), SCOPE.port(PORT));
     for (role, packets, known) in [

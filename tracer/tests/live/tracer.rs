@@ -14,6 +14,8 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::compare::{self, Inconclusive};
+
 /// Loading, attaching and draining take far less.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -136,7 +138,7 @@ impl Output {
         })
     }
 
-    /// Fails unless the run ended well and lost nothing.
+    /// Fails unless the run ended well and lost no transition.
     pub(crate) fn ensure_complete(&self) -> Result<()> {
         ensure!(
             self.status.success(),
@@ -144,7 +146,32 @@ impl Output {
             self.status,
             self.stderr
         );
+        if compare::is_emulated() {
+            self.ensure_heard()?;
+        }
         ensure!(self.lost("total")? == 0, "tracer lost events: {}", self.end);
+        Ok(())
+    }
+
+    /// Fails with [`Inconclusive`] if transitions are missing for no other reason than that the kernel has
+    /// refused to run programs, which it counts. It does so on a busy machine, and the more often the
+    /// longer the programs take, as they do on an emulated one.
+    pub(crate) fn ensure_heard(&self) -> Result<()> {
+        let refused = self.lost("reentry")?;
+        if refused > 0 && refused == self.lost("total")? {
+            let why = format!("the kernel refused {refused} transitions to the programs");
+            return Err(Inconclusive(why).into());
+        }
+        Ok(())
+    }
+
+    /// Fails with [`Inconclusive`] if evidence is missing: verdicts and owners are then rightly unknown.
+    pub(crate) fn ensure_evidence(&self) -> Result<()> {
+        let lost = self.lost("evidence")?;
+        if lost > 0 {
+            let why = format!("{lost} pieces of evidence are missing");
+            return Err(Inconclusive(why).into());
+        }
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Multipath TCP: a socket of its own above ordinary TCP subflows.
 
+use std::io::Write;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use anyhow::Result;
 use rustix::io::Errno;
@@ -93,13 +95,19 @@ fn server_only(stage: &Stage) -> Result<()> {
     talk(stage, stage::socket(Domain::IPV4)?, &listener)
 }
 
+/// The server answers when the client's socket has got round to `FIN_WAIT_2`: it takes its time over what
+/// its subflow has received, and if the server's end came in that time it would go to `CLOSING`.
 fn talk(stage: &Stage, socket: Socket, listener: &TcpListener) -> Result<()> {
+    const THOUGHT: Duration = Duration::from_millis(200);
     socket.connect(&stage.place().into())?;
     let mut client = stage::patient(socket.into())?;
-    let server = stage::accept(listener)?;
+    let mut server = stage::accept(listener)?;
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| stage::ask(&mut client));
-        stage::answer(server)?;
+        let question = stage::read_to_end(&server)?;
+        std::thread::sleep(THOUGHT);
+        server.write_all(&question)?;
+        drop(server);
         asked
             .join()
             .map_err(|_| anyhow::anyhow!("a thread panicked"))?
