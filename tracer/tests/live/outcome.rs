@@ -9,41 +9,112 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::lives::Life;
 use crate::oracle::{self, Resent};
 use crate::scenarios::Expected;
-use crate::tracer::{Connection, Span, Transition};
+use crate::tracer::{Connection, Continued, Output, Span, Transition};
 
 /// What can be told on this kernel with the hooks in use.
 #[derive(Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is there or not, on its own"
+)]
 pub(crate) struct Means {
     /// The kernel says why it sends a reset.
     reset_reasons: bool,
-    /// The sockets without which a connection goes on, or begins, are seen as well.
-    small_sockets: bool,
+    /// Half-open connections are seen from the SYN on.
+    requests: bool,
+    /// The mini-sockets are seen in which connections go on after their socket.
+    pub(crate) mini_sockets: bool,
+    /// The kernel is asked for mini-sockets now and then.
+    polled: bool,
 }
 
 impl Means {
-    pub(crate) fn here() -> Result<Self> {
+    pub(crate) fn of(output: &Output) -> Result<Self> {
         Ok(Self {
             reset_reasons: oracle::has_reset_reasons()?,
-            small_sockets: false,
+            requests: output.is_function_attached("inet_csk_reqsk_queue_hash_add"),
+            mini_sockets: output.is_function_attached("inet_twsk_kill"),
+            polled: output.is_attached("netlink:sock_diag"),
         })
+    }
+
+    /// Whether it is right that a state is known in this way.
+    fn allows(self, state: &Stay, evidence: &str) -> bool {
+        match evidence {
+            "observed" => match state {
+                Stay::InSocket | Stay::InEither => true,
+                Stay::HalfOpen => self.requests,
+                Stay::Mini | Stay::AfterMini => self.mini_sockets,
+            },
+            "inferred" => match state {
+                Stay::InSocket | Stay::InEither => false,
+                Stay::HalfOpen => !self.requests,
+                Stay::Mini => !self.mini_sockets,
+                // Where the trace ended first.
+                Stay::AfterMini => true,
+            },
+            "polled" => {
+                self.polled && matches!(state, Stay::InEither | Stay::Mini | Stay::AfterMini)
+            }
+            _ => false,
+        }
     }
 }
 
-/// The `connection` lines of one run, by their connection.
+/// Where a connection spends its time in a state.
+enum Stay {
+    InSocket,
+    /// In its socket or in a mini-socket.
+    InEither,
+    /// Before it has a socket.
+    HalfOpen,
+    /// In a mini-socket.
+    Mini,
+    /// Over, at the end of a mini-socket.
+    AfterMini,
+}
+
+/// The `connection` lines of one run, by their connection, and what went before them.
 pub(crate) struct Told<'a> {
     lines: BTreeMap<String, &'a Connection>,
+    continued: &'a [Continued],
 }
 
 impl<'a> Told<'a> {
     /// Fails if one connection is told of twice.
-    pub(crate) fn new(lines: &'a [Connection]) -> Result<Self> {
-        let mut told = BTreeMap::new();
-        for line in lines {
-            if let Some(other) = told.insert(line.conn.to_string(), line) {
+    pub(crate) fn new(output: &'a Output) -> Result<Self> {
+        let mut lines = BTreeMap::new();
+        for line in &output.connections {
+            if let Some(other) = lines.insert(line.conn.to_string(), line) {
                 bail!("a connection told of twice: {other:?} and {line:?}");
             }
         }
-        Ok(Self { lines: told })
+        let told = Self {
+            lines,
+            continued: &output.continued,
+        };
+        told.ensure_continued_as_told()?;
+        Ok(told)
+    }
+
+    /// What was told of a connection after its socket was closed is in its line as well.
+    fn ensure_continued_as_told(&self) -> Result<()> {
+        for step in self.continued {
+            let line = self
+                .lines
+                .get(&step.conn.to_string())
+                .with_context(|| format!("a connection goes on that does not end: {step:?}"))?;
+            let begins = |span: &Span| span.state == step.to && span.start == Some(step.ts);
+            let ends = |span: &Span| {
+                span.state == step.from
+                    && (step.in_state_ns.is_none() || span.duration_ns == step.in_state_ns)
+            };
+            ensure!(
+                line.states.iter().any(begins) && line.states.iter().any(ends),
+                "{step:?} is not in {line:?}"
+            );
+        }
+        Ok(())
     }
 
     /// What is told of a connection with these transitions.
@@ -72,45 +143,64 @@ impl<'a> Told<'a> {
 }
 
 /// How the end of a connection is described: verdict, who closed first, why this side reset it; then
-/// the states, each with how it is known.
-pub(crate) fn describe(line: &Connection) -> String {
+/// the states, each with how it is known where that is not as it should be.
+pub(crate) fn describe(line: &Connection, means: Means) -> String {
     let mut text = line.verdict.clone();
     for part in [&line.closed_by, &line.reset_reason].into_iter().flatten() {
         text.push(' ');
         text.push_str(part);
     }
     text.push_str(" |");
-    for span in &line.states {
+    let states = line.states.iter();
+    let befores = [""]
+        .into_iter()
+        .chain(states.clone().map(|span| span.state.as_str()));
+    let nexts = states.clone().skip(1).map(|span| span.state.as_str());
+    for ((span, before), next) in states.zip(befores).zip(nexts.chain([""])) {
+        let stay = match (before, span.state.as_str(), next) {
+            // A fast open closed before the final ACK has its socket from the SYN on.
+            ("", "SYN_RECEIVED", "FIN_WAIT_1") => Stay::InSocket,
+            ("", "SYN_RECEIVED", _) if line.role == "server" => Stay::HalfOpen,
+            (_, "TIME_WAIT", _) => Stay::Mini,
+            ("TIME_WAIT", "CLOSED", _) => Stay::AfterMini,
+            (_, "FIN_WAIT_2", _) | ("FIN_WAIT_2", "CLOSED", _) => Stay::InEither,
+            _ => Stay::InSocket,
+        };
         let _ = write!(text, " {}", span.state);
-        if span.evidence != "observed" {
+        if !means.allows(&stay, &span.evidence) {
             let _ = write!(text, "({})", span.evidence);
         }
     }
     text
 }
 
-/// The same of what is expected.
-pub(crate) fn describe_expected(expected: &Expected, means: Means) -> String {
+/// The same of what is expected. More than one where it depends on what happens to be seen.
+pub(crate) fn describe_expected(expected: &Expected, means: Means) -> Vec<String> {
     let mut end = expected.end.split(' ').collect::<Vec<_>>();
     if !means.reset_reasons {
         end.truncate(2);
     }
-    let mut text = end.join(" ");
-    text.push_str(" |");
-    for state in expected.states.split(' ') {
-        match state.strip_prefix('~') {
-            Some(state) if !means.small_sockets => {
-                let _ = write!(text, " {state}(inferred)");
-            }
-            Some(state) => {
-                let _ = write!(text, " {state}");
-            }
-            None => {
-                let _ = write!(text, " {state}");
+    let describe = |with_unsure: bool| {
+        let mut text = end.join(" ");
+        text.push_str(" |");
+        for state in expected.states.split(' ') {
+            match state.strip_prefix('?') {
+                Some(state) if with_unsure => text.extend([" ", state]),
+                Some(_) => {}
+                None => text.extend([" ", state.trim_start_matches('~')]),
             }
         }
+        text
+    };
+    let is_unsure = expected.states.contains('?');
+    let mut all = Vec::new();
+    if !is_unsure || !means.mini_sockets {
+        all.push(describe(true));
     }
-    text
+    if is_unsure && (means.mini_sockets || means.polled) {
+        all.push(describe(false));
+    }
+    all
 }
 
 /// Fails unless a `connection` line and the transitions of its connection tell the same, and nothing in
@@ -272,7 +362,7 @@ pub(crate) fn ensure_numbers(
     );
     // The kernel's counter holds the peer's FIN as well, if that came while there was a socket.
     let may_hold_fin = expected.states.contains("FIN_WAIT_2 ~");
-    let received_is_untold = line.bytes_received.is_none() && may_hold_fin && !means.small_sockets;
+    let received_is_untold = line.bytes_received.is_none() && may_hold_fin && !means.mini_sockets;
     ensure!(
         line.bytes_received == received || received_is_untold,
         "bytes_received is {:?}, not {received:?}: {line:?}",

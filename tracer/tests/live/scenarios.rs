@@ -53,7 +53,8 @@ pub(crate) struct Expected {
     /// sent, as far as there are any.
     pub(crate) end: &'static str,
     /// The states of the connection. `~`: the connection goes through it without a socket that the
-    /// tracepoint tells of, so that more is needed to observe it.
+    /// tracepoint tells of, so that more is needed to observe it. `?`: it does not, but who cannot observe
+    /// that infers that it does, as most do.
     pub(crate) states: &'static str,
     /// Payload bytes sent and received.
     pub(crate) bytes: [u64; 2],

@@ -84,7 +84,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: close_with_data_and_end_unread,
         sockets: &[
             LISTENER,
-            CLIENT_FIRST.bytes(10, 0),
+            CLIENT_RESET_IN_MINI_SOCKET.bytes(10, 0),
             SERVER_CLOSED_UNREAD.bytes(0, 10),
         ],
     },
@@ -193,6 +193,11 @@ const SERVER_CLOSED_UNREAD: Expected = server("LISTEN SYN_RECEIVED ESTABLISHED C
         "reset_by_us remote TCP_ABORT_ON_CLOSE",
         "~SYN_RECEIVED ESTABLISHED CLOSE_WAIT CLOSED",
     );
+/// Closed in order, but its mini-socket in `FIN_WAIT_2` is ended by a reset, so that no `TIME_WAIT` follows.
+const CLIENT_RESET_IN_MINI_SOCKET: Expected = CLIENT_FIRST.ends(
+    "closed local",
+    "SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 ?TIME_WAIT ~CLOSED",
+);
 /// It still had something to say.
 const SERVER_CLOSED_TOO_LATE: Expected =
     server("LISTEN SYN_RECEIVED ESTABLISHED CLOSE_WAIT CLOSED")
