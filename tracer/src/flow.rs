@@ -4,9 +4,9 @@ use bytes::BytesMut;
 
 use crate::decode::decode;
 use crate::diagnose::{Sources, diagnose};
-use crate::event::{Event, Evidence};
+use crate::event::{Event, Evidence, EvidenceEvent};
 use crate::filter::Show;
-use crate::hints::{self, STUCK_AFTER_NS, Told, Watch};
+use crate::hints::{self, Limits, STUCK_AFTER_NS, Told, Watch};
 use crate::render::{Render, Shape};
 use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
 use crate::track::{Connection, Ending, Sink, Tracker, Transition};
@@ -84,9 +84,10 @@ impl<R: Render> Flow<R> {
     }
 
     /// Tells of connections while they are stuck: those that are in a state for `after_ns`.
-    pub fn watch(&mut self, after_ns: u64) {
+    /// `limits`: those of the machine, as far as they are known.
+    pub fn watch(&mut self, after_ns: u64, limits: Limits) {
         self.shown.stuck_after_ns = after_ns;
-        self.shown.watch = Some(Watch::new(after_ns));
+        self.shown.watch = Some(Watch::new(after_ns, limits));
     }
 
     /// Takes one record of the ring buffer.
@@ -97,13 +98,8 @@ impl<R: Render> Flow<R> {
                     self.tell_stuck(event.mono_ns().saturating_sub(REORDERED_NS));
                 }
                 self.tracker.handle(&event, &mut self.shown);
-                if let Event::Evidence(event) = event
-                    && event.what == Evidence::Retransmit
-                    && let Some(watch) = &mut self.shown.watch
-                    && let Some(conn) = self.tracker.look(event.sk, event.mono_ns)
-                    && let Some(told) = watch.retransmitted(conn, &self.shown.sources)
-                {
-                    self.shown.tell_of(conn, &told);
+                if let Event::Evidence(event) = event {
+                    self.tell_evidence(&event);
                 }
             }
             Err(error) => {
@@ -170,6 +166,34 @@ impl<R: Render> Flow<R> {
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.tracker.handle_timeout(now_ns, &mut self.shown);
         self.tell_stuck(now_ns);
+    }
+
+    /// Tells what shows in a segment that is sent again.
+    fn tell_evidence(&mut self, event: &EvidenceEvent) {
+        let shown = &mut self.shown;
+        let Some(watch) = &mut shown.watch else {
+            return;
+        };
+        match event.what {
+            Evidence::Retransmit => {
+                if let Some(conn) = self.tracker.look(event.sk, event.mono_ns)
+                    && let Some(told) = watch.retransmitted(conn, &shown.sources)
+                {
+                    shown.tell_of(conn, &told);
+                }
+            }
+            Evidence::SynAckRetransmit { .. } => {
+                let half_open = self.tracker.half_open(event);
+                let told = half_open.map(|half_open| watch.half_open(&half_open));
+                if shown.show == Show::default() {
+                    for told in told.iter().flatten() {
+                        shown.tell(told);
+                    }
+                }
+            }
+            Evidence::ResetReceived | Evidence::ResetSent { .. } | Evidence::SocketError { .. } => {
+            }
+        }
     }
 
     /// Tells of the connections that are in a state for too long at `now_ns`.
@@ -254,13 +278,24 @@ impl<R: Render> Sink for Shown<R> {
         let (buffer, clock) = (&mut self.buffer, &self.clock);
         self.renderer
             .ended(buffer, clock, conn, &diagnosis, ending, conn.as_of_ns);
+        if let Some(watch) = &mut self.watch {
+            for told in watch.count_end(conn, ending, &diagnosis) {
+                self.tell(&told);
+            }
+        }
     }
 }
 
 impl<R: Render> Shown<R> {
     /// Tells a hint about a connection, unless it is not shown.
     fn tell_of(&mut self, conn: &Connection, told: &Told) {
-        if self.count < self.limit && self.shows_any_of(conn) {
+        if self.shows_any_of(conn) {
+            self.tell(told);
+        }
+    }
+
+    fn tell(&mut self, told: &Told) {
+        if self.count < self.limit {
             self.hints += 1;
             self.renderer.hint(&mut self.buffer, &self.clock, told);
         }

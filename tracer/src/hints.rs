@@ -8,7 +8,9 @@
 //! A hint is given for what was seen only. That the cause is a guess is said with "likely".
 
 mod case;
+mod crowds;
 mod rules;
+mod sentences;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -71,6 +73,38 @@ pub struct Told {
     pub count: Option<u64>,
     /// How many there may be, where that is known.
     pub limit: Option<u64>,
+}
+
+/// Settings of the machine that connections can run into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The network namespace they are of.
+    pub netns: Option<u32>,
+    /// Local ports for outgoing connections (`net.ipv4.ip_local_port_range`).
+    pub local_ports: Option<u64>,
+    /// `net.ipv4.tcp_tw_reuse`: 1 lets outgoing connections take over a port in `TIME_WAIT`, 2 on loopback
+    /// only.
+    pub tw_reuse: Option<u8>,
+}
+
+impl Limits {
+    fn apply_to(&self, conn: &Connection) -> bool {
+        self.netns.is_some() && self.netns == conn.netns
+    }
+
+    fn local_ports(&self, conn: &Connection) -> Option<u64> {
+        self.local_ports.filter(|_| self.apply_to(conn))
+    }
+
+    /// A port in `TIME_WAIT` does not stand in the way of a new connection.
+    fn reuses_ports(&self, conn: &Connection) -> bool {
+        let on_loopback = conn.remote.wire_addr().is_loopback();
+        match self.tw_reuse.filter(|_| self.apply_to(conn)) {
+            Some(1) => true,
+            Some(2) => on_loopback,
+            _ => false,
+        }
+    }
 }
 
 impl Told {

@@ -19,5 +19,5 @@ pub use attach::HookChoice;
 pub use batch::Batch;
 pub use error::Error;
 pub use loader::{Kernel, Options, btf_bytes, default_ring_bytes};
-pub use machine::{clock_map, ignored_signals, machine_facts, raise_file_limit};
+pub use machine::{clock_map, ignored_signals, machine_facts, port_limits, raise_file_limit};
 pub use tracefs::{TraceFs, find_or_mount};

@@ -99,6 +99,30 @@ pub struct OwnerProcess {
     pub place: Option<Arc<Place>>,
 }
 
+impl Owner {
+    /// Nobody is known.
+    pub const UNKNOWN: Self = Self {
+        pid: None,
+        comm: None,
+        source: OwnerSource::Unknown,
+    };
+
+    /// The same for what comes out of the listener that it owns.
+    fn as_listener(self) -> Self {
+        match self.source {
+            OwnerSource::Unknown => self,
+            OwnerSource::Accept
+            | OwnerSource::Connect
+            | OwnerSource::Listen
+            | OwnerSource::Close
+            | OwnerSource::Listener => Self {
+                source: OwnerSource::Listener,
+                ..self
+            },
+        }
+    }
+}
+
 /// One state of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -154,6 +178,25 @@ pub enum Legality {
     Linux(&'static str),
     /// Neither: worth a look.
     Unexpected,
+}
+
+/// A connection that has no socket yet, and whose SYN-ACK was sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HalfOpenConnection {
+    /// Inode number of the network namespace.
+    pub netns: Option<u32>,
+    /// This side.
+    pub local: Endpoint,
+    /// The other side.
+    pub remote: Endpoint,
+    /// The process that owns the listener.
+    pub owner: Owner,
+    /// SYN-ACKs seen that were sent again.
+    pub retransmits: u32,
+    /// When the first of these was sent (`CLOCK_MONOTONIC`, ns).
+    pub first_ns: u64,
+    /// When the last one was.
+    pub last_ns: u64,
 }
 
 /// One state transition of a connection.

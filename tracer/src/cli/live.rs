@@ -9,7 +9,8 @@ use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
 use crate::kernel::{
-    self, Kernel, Options, clock_map, default_ring_bytes, machine_facts, raise_file_limit,
+    self, Kernel, Options, clock_map, default_ring_bytes, machine_facts, port_limits,
+    raise_file_limit,
 };
 use crate::output::{Ending, Output};
 use crate::pipeline;
@@ -92,7 +93,8 @@ impl<'a> Live<'a> {
         let sources = self.kernel.sources();
         let mut flow = Flow::start(tracker, renderer, show, count, &self.session, sources);
         if let Some(stuck) = self.stuck {
-            flow.watch(u64::try_from(stuck.as_nanos()).unwrap_or(u64::MAX));
+            let after_ns = u64::try_from(stuck.as_nanos()).unwrap_or(u64::MAX);
+            flow.watch(after_ns, port_limits());
         }
         let failed = |error| Failure::new(Exit::Failed, format!("cannot start: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread()

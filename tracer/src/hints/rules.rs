@@ -6,10 +6,15 @@
 
 use super::Hint;
 use super::case::{Case, Stay};
-use crate::diagnose::{self, Diagnosis, SpanEvidence, Verdict};
+use super::sentences::{
+    because, churn, close_wait, closed_unread, data_unacknowledged, fin_unacknowledged, fin_unsent,
+    fin_wait_2, handshake_incomplete, no_local_port, no_way, peer_silent, syn_unanswered,
+    time_wait_many, times,
+};
+use crate::diagnose::{Diagnosis, SpanEvidence, Verdict};
 use crate::render::time::human;
 use crate::state::State;
-use crate::track::{Connection, Ending, Role};
+use crate::track::{Connection, Ending, HalfOpenConnection, Role};
 
 use State::{
     CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived,
@@ -35,16 +40,44 @@ pub struct Rule {
     pub check: (State, &'static str),
     /// Where it is written: a section of an RFC, functions of the kernel.
     pub source: &'static str,
-    text: fn(&Case<'_>) -> Option<String>,
+    text: Text,
+}
+
+/// How a rule puts it.
+enum Text {
+    OfOne(fn(&Case<'_>) -> Option<String>),
+    OfMany(fn(&Many) -> String),
+}
+
+/// Connections that have something in common.
+#[derive(Clone, Copy)]
+pub(super) struct Many {
+    pub(super) count: u64,
+    pub(super) within_ns: u64,
+    /// How many there can be.
+    pub(super) limit: Option<u64>,
+    /// How long the one in the middle lived.
+    pub(super) median_ns: Option<u64>,
+}
+
+impl Many {
+    pub(super) fn new(count: u64, within_ns: u64) -> Self {
+        Self {
+            count,
+            within_ns,
+            limit: None,
+            median_ns: None,
+        }
+    }
 }
 
 /// The rule for data that is not acknowledged: the only one that a [`super::Watch`] asks by name, when a
 /// retransmission is seen.
 pub(super) const DATA_UNACKNOWLEDGED: &str = "data_unacknowledged";
 
-/// All rules about one connection. The order is that of the hints.
+/// All rules. The order is that of the hints about a connection.
 #[rustfmt::skip]
-pub static RULES: [Rule; 14] = [
+pub static RULES: [Rule; 19] = [
     // It does not open.
     rule("syn_unanswered", &[SynSent], &[TimedOut, Cancelled],
         "a firewall on the way, the address, the route, the server's accept queue",
@@ -96,7 +129,47 @@ pub static RULES: [Rule; 14] = [
     rule("fin_wait_2", &[FinWait2], &[],
         "on the peer: which process is in CLOSE_WAIT",
         (CloseWait, "ss -tnpo"), "RFC 9293 3.6; tcp_time_wait, __tcp_close", fin_wait_2),
+
+    // Many: the thresholds are constants of `crowds`.
+    many("half_open_many",
+        "the way back to the clients, a SYN flood, a full accept queue",
+        (SynReceived, "nstat"), "RFC 4987; reqsk_timer_handler",
+        |m| format!("{} half-open connections in {} had their SYN-ACK sent again: likely a SYN flood or no \
+            way back", m.count, human(m.within_ns))),
+    many("refused_often",
+        "on the peer: does anything listen there, and on that address",
+        (Listen, "ss -ltnp"), "RFC 9293 3.10.7.1; tcp_v4_send_reset",
+        |m| format!("refused {} times in {}: likely the service is down", m.count, human(m.within_ns))),
+    many("close_wait_many",
+        "how near the process is to its limit of open files",
+        (CloseWait, "ls /proc"), "RFC 9293 3.6; tcp_fin",
+        |m| format!("{} connections of the process in CLOSE_WAIT for {} or longer: likely a leak", m.count,
+            human(m.within_ns))),
+    many("time_wait_many",
+        "keep connections open and use them again; the range of local ports",
+        (TimeWait, "sysctl"), "RFC 9293 3.6.1; inet_hash_connect, TCP_TIMEWAIT_LEN", time_wait_many),
+    many("churn",
+        "keep connections open and use them again (keep-alive, a pool)",
+        (TimeWait, "ss -Htn"), "RFC 9293 3.5, 3.6", churn),
 ];
+
+const fn many(
+    name: &'static str,
+    advice: &'static str,
+    check: (State, &'static str),
+    source: &'static str,
+    text: fn(&Many) -> String,
+) -> Rule {
+    Rule {
+        name,
+        states: &[],
+        verdicts: &[],
+        advice,
+        check,
+        source,
+        text: Text::OfMany(text),
+    }
+}
 
 const fn rule(
     name: &'static str,
@@ -114,7 +187,7 @@ const fn rule(
         advice,
         check,
         source,
-        text,
+        text: Text::OfOne(text),
     }
 }
 
@@ -123,6 +196,22 @@ pub(super) fn of_stay(state: State) -> impl Iterator<Item = &'static Rule> {
     RULES
         .iter()
         .filter(move |rule| rule.states.contains(&state))
+}
+
+/// The hint about a connection that has no socket yet.
+pub(super) fn half_open(half_open: &HalfOpenConnection) -> Option<Hint> {
+    let rule = named("handshake_incomplete")?;
+    let lasted_ns = half_open.last_ns.saturating_sub(half_open.first_ns);
+    Some(Hint {
+        name: rule.name,
+        text: format!(
+            "half-open, SYN-ACK sent again {} in {}: likely no way back, or the accept queue is full",
+            times(half_open.retransmits),
+            human(lasted_ns)
+        ),
+        advice: rule.advice,
+        check: rule.command().map(str::to_owned),
+    })
 }
 
 /// A bit for each rule.
@@ -140,18 +229,41 @@ pub(super) fn named(name: &str) -> Option<&'static Rule> {
 
 impl Rule {
     pub(super) fn hint(&self, case: &Case<'_>) -> Option<Hint> {
+        let Text::OfOne(text) = self.text else {
+            return None;
+        };
         Some(Hint {
             name: self.name,
-            text: (self.text)(case)?,
+            text: text(case)?,
             advice: self.advice,
-            check: self.command(case.conn),
+            check: self.command_for(case.conn),
         })
     }
 
-    /// The command, with what it needs to know of the connection.
-    fn command(&self, conn: &Connection) -> Option<String> {
+    pub(super) fn hint_of_many(&self, many: &Many, pid: Option<u32>) -> Option<Hint> {
+        let Text::OfMany(text) = self.text else {
+            return None;
+        };
+        let command = self.command()?;
+        Some(Hint {
+            name: self.name,
+            text: text(many),
+            advice: self.advice,
+            check: Some(match pid {
+                Some(pid) => command.replace("PID", &pid.to_string()),
+                None => command.to_owned(),
+            }),
+        })
+    }
+
+    fn command(&self) -> Option<&'static str> {
         let (state, begins) = self.check;
-        let command = state.facts()?.check(begins)?.command?;
+        state.facts()?.check(begins)?.command
+    }
+
+    /// The command, with what it needs to know of the connection.
+    fn command_for(&self, conn: &Connection) -> Option<String> {
+        let command = self.command()?;
         let service = match conn.role {
             Role::Server | Role::Listener => conn.local.port,
             Role::Client | Role::Both | Role::Unknown => conn.remote.port,
@@ -189,169 +301,4 @@ impl Rule {
             })
             .max_by_key(|stay| stay.lasted_ns)
     }
-}
-
-// Sentences.
-
-fn because(f: &Case<'_>, likely: &str) -> Option<String> {
-    let because = &f.diagnosis.because;
-    (!because.is_empty()).then(|| format!("{because}: {likely}"))
-}
-
-/// `CLOSE_WAIT for 30.00s`
-fn stays(f: &Case<'_>) -> Option<String> {
-    let stay = f.stay?;
-    Some(format!("{} for {}", stay.state, human(stay.lasted_ns)))
-}
-
-/// `7 times`, `once`.
-fn times(count: u32) -> String {
-    match count {
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        _ => format!("{count} times"),
-    }
-}
-
-/// While it still tries, what ICMP or routing said has not ended it.
-fn no_way(f: &Case<'_>) -> Option<String> {
-    const LIKELY: &str = "likely no route, the host is down, or a firewall rejects it";
-    if f.diagnosis.verdict == Unreachable {
-        return because(f, LIKELY);
-    }
-    let said = diagnose::unreachable(f.conn.evidence.soft_error)?;
-    Some(format!("{}, {said}: {LIKELY}", stays(f)?))
-}
-
-/// An application that gives up at once has not waited for an answer: only a repeated SYN tells that
-/// none came. What is answered by ICMP, or by segments of another connection, is not unanswered.
-fn syn_unanswered(f: &Case<'_>) -> Option<String> {
-    let evidence = &f.conn.evidence;
-    let left_unanswered = f.last_state() == Some(SynSent);
-    if !left_unanswered || evidence.soft_error != 0 {
-        return None;
-    }
-    let sent = f.diagnosis.syn_retransmits;
-    if f.diagnosis.verdict == Cancelled && sent.unwrap_or_default() == 0 {
-        return None;
-    }
-    let tries = match sent {
-        Some(0) => "the SYN".to_owned(),
-        Some(again) => format!("{} SYNs", u64::from(again) + 1),
-        None => "any SYN".to_owned(),
-    };
-    let within = f
-        .stay
-        .map_or_else(String::new, |stay| format!(" in {}", human(stay.lasted_ns)));
-    Some(if evidence.reset_sent.is_some() {
-        format!("{tries}{within} answered only with segments of another connection")
-    } else {
-        format!("no answer to {tries}{within}: likely a firewall, wrong host or wrong route")
-    })
-}
-
-/// The evidence is that of the verdict: the socket of a `connect` has no port when it is closed.
-fn no_local_port(f: &Case<'_>) -> Option<String> {
-    let failed = f.conn.from_birth
-        && f.last_state() == Some(SynSent)
-        && f.conn.local.port == 0
-        && f.conn.steps.last()?.state == Closed;
-    failed.then(|| "connect failed before it had a local port: likely none was free".to_owned())
-}
-
-fn handshake_incomplete(f: &Case<'_>) -> Option<String> {
-    let stays = stays(f)?;
-    Some(match f.diagnosis.synack_retransmits {
-        None | Some(0) => format!("{stays}: the final ACK did not come"),
-        Some(again) => format!(
-            "{stays}, SYN-ACK sent again {}: likely the way back is broken, or a SYN flood",
-            times(again)
-        ),
-    })
-}
-
-fn data_unacknowledged(f: &Case<'_>) -> Option<String> {
-    if !matches!(f.last_state(), Some(Established | CloseWait)) {
-        return None;
-    }
-    if f.diagnosis.verdict == Aborted {
-        return because(f, "likely the peer or the path is gone");
-    }
-    let run = f.backoff()?;
-    Some(format!(
-        "data sent again {} in {} without an ACK: likely the peer or the path is gone",
-        times(run.count),
-        human(run.last_ns.saturating_sub(run.first_ns)),
-    ))
-}
-
-fn closed_unread(f: &Case<'_>) -> Option<String> {
-    let unread = f.diagnosis.reset_reason.as_deref() == Some("TCP_ABORT_ON_CLOSE");
-    unread
-        .then(|| {
-            because(
-                f,
-                "the peer got a reset and may have lost what it had not read",
-            )
-        })
-        .flatten()
-}
-
-fn peer_silent(f: &Case<'_>) -> Option<String> {
-    let silent = f.diagnosis.reset_reason.as_deref() == Some("TCP_KEEPALIVE_TIMEOUT");
-    silent
-        .then(|| because(f, "likely the peer or the path is gone"))
-        .flatten()
-}
-
-fn close_wait(f: &Case<'_>) -> Option<String> {
-    let stays = stays(f)?;
-    if f.is_not_accepted() {
-        return Some(format!(
-            "{stays}: peer closed, and nobody was seen to accept it"
-        ));
-    }
-    let who = match f.conn.owner.pid {
-        Some(pid) => format!("pid {pid}"),
-        None => "the application here".to_owned(),
-    };
-    Some(if f.stay?.is_over {
-        format!("{stays}: peer closed, {who} was slow to close")
-    } else {
-        format!("{stays}: peer closed, {who} has not; likely a leak or a hang")
-    })
-}
-
-fn fin_unacknowledged(f: &Case<'_>) -> Option<String> {
-    if f.diagnosis.verdict == Aborted {
-        let fin = matches!(f.last_state(), Some(FinWait1 | Closing | LastAck));
-        return fin
-            .then(|| because(f, "likely the peer or the path is gone"))
-            .flatten();
-    }
-    let stays = stays(f)?;
-    match f.resent_in_stay() {
-        Some(again) => Some(format!(
-            "{stays}, sent again {}: likely the peer or the path is gone",
-            times(again)
-        )),
-        None if f.nothing_resent_in_stay() => None,
-        None => Some(format!("{stays}: the FIN is not acknowledged")),
-    }
-}
-
-/// What waits to be sent is not sent again: the peer's window is closed, or it is a very slow transfer.
-fn fin_unsent(f: &Case<'_>) -> Option<String> {
-    let stays = stays(f)?;
-    f.nothing_resent_in_stay()
-        .then(|| format!("{stays}, nothing sent again: likely the peer does not read"))
-}
-
-fn fin_wait_2(f: &Case<'_>) -> Option<String> {
-    let stays = stays(f)?;
-    Some(if f.stay?.is_over {
-        format!("{stays}: closed here, the peer's application was slow to close")
-    } else {
-        format!("{stays}: closed here, the peer's application has not closed")
-    })
 }

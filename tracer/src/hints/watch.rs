@@ -14,14 +14,17 @@ use std::collections::HashMap;
 use hashlink::LinkedHashMap;
 
 use super::case::{Case, Stay};
-use super::{Told, is_watched, rules};
-use crate::diagnose::{Sources, diagnose};
-use crate::event::Protocol;
+use super::crowds::Crowds;
+use super::{Limits, Told, is_watched, rules};
+use crate::diagnose::{Diagnosis, Sources, diagnose};
+use crate::event::{Endpoint, Protocol};
 use crate::state::State;
-use crate::track::{ConnId, Connection, Ending, Role, Transition};
+use crate::track::{ConnId, Connection, Ending, HalfOpenConnection, Role, Transition};
 
 /// Connections watched at once: of the young ones only, since one that was told of is watched no more.
 pub(super) const MAX_WAITING: usize = 1 << 18;
+/// Half-open connections remembered as told of.
+const MAX_HALF_OPEN: usize = 4096;
 /// Retransmissions in a row that make a run. Fewer can look like one by chance.
 const SHORTEST_RUN: u32 = 5;
 
@@ -30,12 +33,25 @@ pub struct Watch {
     after_ns: u64,
     /// By address of the socket, the one that is due first at the front.
     waiting: LinkedHashMap<u64, Waiting>,
-    /// Open connections that were told of, and by which rules: one bit each.
-    told: HashMap<ConnId, u32>,
+    /// Open connections that were told of.
+    told: HashMap<ConnId, ToldOf>,
+    /// Half-open connections that were told of, and when; the last ones.
+    half_open: LinkedHashMap<Ends, u64>,
+    crowds: Crowds,
     /// When transitions were last lost.
     lost_ns: Option<u64>,
     unwatched: u64,
 }
+
+#[derive(Default)]
+struct ToldOf {
+    /// By which rules: one bit each.
+    rules: u32,
+    /// The process that leaks it.
+    leaked_by: Option<u32>,
+}
+
+type Ends = (Option<u32>, Endpoint, Endpoint);
 
 struct Waiting {
     conn: ConnId,
@@ -57,12 +73,15 @@ pub struct Due {
 }
 
 impl Watch {
-    /// `after_ns`: how long a connection may be in a state, in nanoseconds.
-    pub fn new(after_ns: u64) -> Self {
+    /// `after_ns`: how long a connection may be in a state, in nanoseconds. `limits`: those of the machine,
+    /// as far as they are known.
+    pub fn new(after_ns: u64, limits: Limits) -> Self {
         Self {
             after_ns,
             waiting: LinkedHashMap::new(),
             told: HashMap::new(),
+            half_open: LinkedHashMap::new(),
+            crowds: Crowds::new(limits),
             lost_ns: None,
             unwatched: 0,
         }
@@ -72,6 +91,7 @@ impl Watch {
     pub fn transition(&mut self, conn: &Connection, transition: &Transition) {
         let event = &transition.event;
         if event.from != event.to {
+            self.no_leak(conn.id);
             self.enter(conn, event.to, event.mono_ns, false);
         } else if conn.steps.len() == 2 && !conn.from_birth {
             // The first that is seen of it, and it was in the state before.
@@ -109,11 +129,73 @@ impl Watch {
 
     /// Nothing more will come of a connection.
     pub fn ended(&mut self, conn: &Connection) {
+        self.no_leak(conn.id);
         self.told.remove(&conn.id);
         let waits = |waiting: &Waiting| waiting.conn == conn.id;
         if self.waiting.get(&conn.sk).is_some_and(waits) {
             self.waiting.remove(&conn.sk);
         }
+    }
+
+    fn no_leak(&mut self, conn: ConnId) {
+        let told = self.told.get_mut(&conn);
+        if let Some(pid) = told.and_then(|told| told.leaked_by.take()) {
+            self.crowds.leaks_no_more(pid);
+        }
+    }
+
+    /// What the end of a connection says about many of them.
+    pub fn count_end(
+        &mut self,
+        conn: &Connection,
+        ending: Ending,
+        diagnosis: &Diagnosis,
+    ) -> Vec<Told> {
+        self.crowds.ended(conn, ending, diagnosis)
+    }
+
+    /// The SYN-ACK of a half-open connection was sent again. It counts as stuck after the third time, or
+    /// when the time allowed has passed since the first.
+    pub fn half_open(&mut self, half_open: &HalfOpenConnection) -> Vec<Told> {
+        let lasted_ns = half_open.last_ns.saturating_sub(half_open.first_ns);
+        let ends = (half_open.netns, half_open.local, half_open.remote);
+        let is_new = self
+            .half_open
+            .get(&ends)
+            .is_none_or(|told_ns| half_open.first_ns > *told_ns);
+        let is_stuck = half_open.retransmits >= 3 || lasted_ns >= self.after_ns;
+        if !is_new || !is_stuck {
+            return Vec::new();
+        }
+        if self.half_open.len() >= MAX_HALF_OPEN {
+            self.half_open.pop_front();
+        }
+        self.half_open.insert(ends, half_open.last_ns);
+        let (by_itself, of_many) = self.crowds.half_open(half_open);
+        let of_one = rules::half_open(half_open)
+            .filter(|_| by_itself)
+            .map(|hint| Told {
+                hint,
+                mono_ns: half_open.last_ns,
+                conn: None,
+                netns: half_open.netns,
+                family: None,
+                protocol: Protocol::Tcp,
+                role: Role::Server,
+                owner: half_open.owner,
+                local: Some(half_open.local),
+                remote: Some(half_open.remote),
+                stay: Some(Stay {
+                    state: State::SynReceived,
+                    since_ns: half_open.first_ns,
+                    lasted_ns,
+                    is_minimum: true,
+                    is_over: false,
+                }),
+                count: None,
+                limit: None,
+            });
+        of_one.into_iter().chain(of_many).collect()
     }
 
     /// Transitions were lost.
@@ -181,6 +263,9 @@ impl Watch {
                     .push_str("; events were lost, it may have moved on");
             }
         }
+        if due.state == State::CloseWait && !told.is_empty() {
+            told.extend(self.leak(conn, now_ns));
+        }
         told
     }
 
@@ -207,18 +292,23 @@ impl Watch {
         Some(Told::about(conn, hint, None, run.last_ns))
     }
 
+    fn leak(&mut self, conn: &Connection, now_ns: u64) -> Option<Told> {
+        self.told.entry(conn.id).or_default().leaked_by = conn.owner.pid;
+        self.crowds.leaks(conn, self.after_ns, now_ns)
+    }
+
     fn was_told(&self, conn: ConnId, name: &str) -> bool {
         self.told
             .get(&conn)
-            .is_some_and(|rules| rules & rules::bit(name) != 0)
+            .is_some_and(|told| told.rules & rules::bit(name) != 0)
     }
 
     fn note(&mut self, conn: ConnId, name: &str) {
-        *self.told.entry(conn).or_default() |= rules::bit(name);
+        self.told.entry(conn).or_default().rules |= rules::bit(name);
     }
 
-    /// Stays that were not watched because there were too many at once.
+    /// Stays, and groups of connections, that were not watched because there were too many at once.
     pub fn unwatched(&self) -> u64 {
-        self.unwatched
+        self.unwatched.saturating_add(self.crowds.forgotten)
     }
 }

@@ -1,9 +1,12 @@
 //! Facts about the machine and its clocks, for the head of a recording.
 
+use std::os::linux::fs::MetadataExt as _;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::system::uname;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::hints::Limits;
 use crate::session::ClockMap;
 
 /// Host name, kernel release, architecture and boot id.
@@ -19,6 +22,22 @@ pub fn machine_facts() -> (String, String, String, Option<String>) {
         text(names.machine()),
         boot_id,
     )
+}
+
+/// What outgoing connections of this process's network namespace can run into.
+pub fn port_limits() -> Limits {
+    let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok();
+    let ports = setting("ip_local_port_range").and_then(|range| {
+        let mut ends = range.split_whitespace().map(str::parse::<u64>);
+        let (low, high) = (ends.next()?.ok()?, ends.next()?.ok()?);
+        high.checked_sub(low)?.checked_add(1)
+    });
+    let netns = std::fs::metadata("/proc/self/ns/net").map(|file| file.st_ino());
+    Limits {
+        netns: netns.ok().and_then(|inode| u32::try_from(inode).ok()),
+        local_ports: ports,
+        tw_reuse: setting("tcp_tw_reuse").and_then(|reuse| reuse.trim().parse().ok()),
+    }
 }
 
 /// Mask of the signals this process was started with as ignored; none where /proc does not tell.

@@ -86,11 +86,7 @@ impl Entry {
             netns: event.netns,
             family: event.family,
             protocol: event.protocol,
-            owner: Owner {
-                pid: None,
-                comm: None,
-                source: OwnerSource::Unknown,
-            },
+            owner: Owner::UNKNOWN,
             owner_process: None,
             role: Role::Unknown,
             verdict: Verdict::Undecided,
@@ -311,7 +307,7 @@ impl Entry {
         }
     }
 
-    fn owner_verdict(&self) -> Verdict {
+    pub(super) fn owner_verdict(&self) -> Verdict {
         if self.owner_matches {
             return Verdict::Yes;
         }

@@ -31,6 +31,7 @@ struct Ends {
 
 struct Waiting {
     retransmits: u32,
+    first_ns: u64,
     last_ns: u64,
 }
 
@@ -56,13 +57,16 @@ impl HalfOpen {
     ) -> u64 {
         let ends = ends(netns, local, remote);
         let before = self.waiting.remove(&ends);
-        let retransmits = before
+        let (retransmits, first_ns) = before
             .filter(|waiting| !waiting.is_over(now_ns))
-            .map_or(0, |waiting| waiting.retransmits);
+            .map_or((0, now_ns), |waiting| {
+                (waiting.retransmits, waiting.first_ns)
+            });
         self.waiting.insert(
             ends,
             Waiting {
                 retransmits: retransmits.saturating_add(1),
+                first_ns,
                 last_ns: now_ns,
             },
         );
@@ -71,6 +75,17 @@ impl HalfOpen {
         }
         self.waiting.pop_front();
         1
+    }
+
+    /// How often the SYN-ACK was sent again, and when first and last.
+    pub(super) fn get(
+        &self,
+        netns: Option<u32>,
+        local: &Endpoint,
+        remote: &Endpoint,
+    ) -> Option<(u32, u64, u64)> {
+        let waiting = self.waiting.get(&ends(netns, local, remote))?;
+        Some((waiting.retransmits, waiting.first_ns, waiting.last_ns))
     }
 
     /// The connection got a socket: its count, if there is one.

@@ -305,8 +305,8 @@ impl Story {
     }
 
     /// The connections that have ended.
-    pub(crate) fn ended(&self) -> impl Iterator<Item = &Connection> {
-        self.log.ended.values().map(|(conn, _)| conn)
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &(Connection, Ending)> {
+        self.log.ended.values()
     }
 
     /// The time of the last event.

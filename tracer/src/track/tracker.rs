@@ -1,5 +1,7 @@
 //! The tracker itself: which life an event belongs to, and who is told.
 
+use std::net::IpAddr;
+
 use hashlink::LinkedHashMap;
 use hashlink::linked_hash_map::{Entry as Slot, RawEntryMut};
 
@@ -11,12 +13,13 @@ use super::places::Places;
 use super::recent::RecentlyClosed;
 use super::stray::Stray;
 use super::{
-    ConnId, Connection, Ending, Gathered, Owner, OwnerProcess, OwnerSource, Role, Sink, Transition,
+    ConnId, Connection, Ending, Gathered, HalfOpenConnection, Owner, OwnerProcess, OwnerSource,
+    Role, Sink, Transition,
 };
 use crate::event::{
     AcceptEvent, Endpoint, Event, Evidence, EvidenceEvent, Family, Protocol, StateEvent,
 };
-use crate::filter::{Filter, Verdict};
+use crate::filter::{Filter, Known, Verdict};
 use crate::state::{State, legality};
 
 /// Listeners passed over at most to find a connection to forget.
@@ -174,6 +177,42 @@ impl Tracker {
         let teller = &mut self.teller;
         entry.describe(&mut teller.conn, sk, now_ns, teller.lost);
         Some(&teller.conn)
+    }
+
+    /// What is known of the half-open connection that evidence is about, if the filter selects it.
+    pub fn half_open(&self, event: &EvidenceEvent) -> Option<HalfOpenConnection> {
+        let Evidence::SynAckRetransmit {
+            netns,
+            local,
+            remote,
+        } = event.what
+        else {
+            return None;
+        };
+        let listener = self.sockets.get(&event.sk);
+        let family = match local.addr {
+            IpAddr::V4(_) => Family::Inet,
+            IpAddr::V6(_) => Family::Inet6,
+        };
+        let known = Known {
+            netns,
+            family,
+            local,
+            remote,
+            listener: false,
+            owner: listener.map_or(Verdict::Undecided, Entry::owner_verdict),
+        };
+        let teller = &self.teller;
+        let (retransmits, first_ns, last_ns) = teller.half_open.get(netns, &local, &remote)?;
+        (teller.filter.verdict(&known) == Verdict::Yes).then_some(HalfOpenConnection {
+            netns,
+            local,
+            remote,
+            owner: listener.map_or(Owner::UNKNOWN, |listener| listener.owner.as_listener()),
+            retransmits,
+            first_ns,
+            last_ns,
+        })
     }
 
     /// What was seen so far.
@@ -522,11 +561,7 @@ fn blank() -> Connection {
         local: nowhere,
         remote: nowhere,
         role: Role::Unknown,
-        owner: Owner {
-            pid: None,
-            comm: None,
-            source: OwnerSource::Unknown,
-        },
+        owner: Owner::UNKNOWN,
         owner_process: OwnerProcess::default(),
         steps: Vec::new(),
         from_birth: false,

@@ -12,6 +12,7 @@ use socket2::Domain;
 use crate::harness::{RunOne, Suite, Verdict};
 use crate::netns::{Cable, Namespace, Side};
 use crate::scope::Scope;
+use crate::servers::{PAGE_BYTES, Server};
 use crate::stage;
 use crate::tools;
 use crate::tracer::{Output, Tracer};
@@ -22,11 +23,15 @@ const STUCK: &str = "1s";
 const LONG: Duration = Duration::from_millis(1_300);
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 5] = [
+    let all: [(&str, RunOne); 9] = [
         ("hints::leak_of_close_wait", leak),
         ("hints::peer_that_does_not_close", peer_does_not_close),
         ("hints::firewall_that_drops", firewall_drops),
         ("hints::peer_that_is_gone", peer_is_gone),
+        ("hints::way_back_that_is_cut", no_way_back),
+        ("hints::service_that_is_down", service_is_down),
+        ("hints::churn_at_nginx", churn_at_nginx),
+        ("hints::ports_in_time_wait", ports_in_time_wait),
         ("hints::none_without_a_reason", nothing_wrong),
     ];
     all.into_iter().map(|(name, run)| Suite::One(name, run))
@@ -173,6 +178,107 @@ fn peer_is_gone() -> Result<Verdict> {
         &[
             ("data_unacknowledged", "client", ""),
             ("fin_unacknowledged", "client", "FIN_WAIT_1"),
+        ],
+    )?;
+    Ok(Verdict::Passed)
+}
+
+/// The SYN arrives, the answer does not.
+fn no_way_back() -> Result<Verdict> {
+    let (here, there) = (Namespace::new()?, Namespace::new()?);
+    let addrs = [SCOPE.wire(0, 1), SCOPE.wire(0, 2)];
+    let cable = Cable::lay(["left", "right"], [&here, &there], addrs)?;
+    cable.cut(Side::Second)?;
+    let place = SocketAddr::from((SCOPE.wire(0, 2), SCOPE.port(0)));
+    let tracer = tracer()?;
+    let listener = there.run(|| stage::listen(place))?;
+    let socket = here.run(|| {
+        let socket = stage::socket(Domain::IPV4)?;
+        stage::start_connect(&socket, place)?;
+        Ok(socket)
+    })?;
+    thread::sleep(4 * LONG);
+    let output = tracer.stop()?;
+    drop((listener, socket));
+    output.ensure_complete()?;
+    ensure_hints(
+        &output,
+        &[
+            ("handshake_incomplete", "server", "SYN_RECEIVED"),
+            ("syn_unanswered", "client", "SYN_SENT"),
+        ],
+    )?;
+    let half_open = output.hints.iter().find(|hint| {
+        let role = hint.get("role").and_then(Value::as_str);
+        role == Some("server")
+    });
+    let pid = half_open.and_then(|hint| hint.get("pid")?.as_u64());
+    ensure!(pid == Some(u64::from(std::process::id())), "{half_open:?}");
+    Ok(Verdict::Passed)
+}
+
+fn service_is_down() -> Result<Verdict> {
+    let namespace = Namespace::new()?;
+    let tracer = tracer()?;
+    namespace.run(|| {
+        for _ in 0..12 {
+            ensure!(stage::connect(place()).is_err(), "somebody listens");
+        }
+        Ok(())
+    })?;
+    let output = tracer.stop()?;
+    output.ensure_complete()?;
+    ensure_hints(&output, &[("refused_often", "client", "")])?;
+    Ok(Verdict::Passed)
+}
+
+/// A client that opens a connection for each request.
+fn churn_at_nginx() -> Result<Verdict> {
+    const REQUESTS: usize = 1_100;
+    tools::find("nginx")?;
+    let namespace = Namespace::new()?;
+    let tracer = tracer()?;
+    let nginx = Server::nginx(&namespace, &[place()])?;
+    namespace.run(|| {
+        for _ in 0..REQUESTS {
+            let mut client = stage::connect(place())?;
+            client.write_all(b"GET /page HTTP/1.0\r\n\r\n")?;
+            let answer = stage::read_to_end(&client)?;
+            ensure!(answer.len() > PAGE_BYTES, "a short answer");
+        }
+        Ok(())
+    })?;
+    nginx.stop()?;
+    let output = tracer.stop()?;
+    output.ensure_complete()?;
+    ensure_hints(&output, &[("churn", "client", ""), ("churn", "server", "")])?;
+    Ok(Verdict::Passed)
+}
+
+/// A client that closes first, until many ports are taken. How many there are is not known: they are
+/// those of another network namespace than tracer's.
+fn ports_in_time_wait() -> Result<Verdict> {
+    const CONNECTIONS: usize = 10_100;
+    let namespace = Namespace::new()?;
+    let port = place().port().to_string();
+    // A tracer built for debugging falls behind.
+    let tracer = Tracer::start(&["--port", &port, "--stuck", STUCK, "--ring-size", "64M"])?;
+    namespace.run(|| {
+        let listener = stage::listen(place())?;
+        for _ in 0..CONNECTIONS {
+            let client = stage::connect(place())?;
+            stage::close_in_order(client, stage::accept(&listener)?)?;
+        }
+        Ok(())
+    })?;
+    let output = tracer.stop()?;
+    output.ensure_complete()?;
+    ensure_hints(
+        &output,
+        &[
+            ("churn", "client", ""),
+            ("churn", "server", ""),
+            ("time_wait_many", "client", ""),
         ],
     )?;
     Ok(Verdict::Passed)
