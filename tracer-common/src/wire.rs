@@ -21,13 +21,40 @@ pub const KIND_RESET_SENT: u16 = 5;
 /// [`Header::kind`] of an [`EvidenceRecord`]: `sock:inet_sk_error_report`; the details are `sk_err` and
 /// `sk_err_soft`.
 pub const KIND_SOCKET_ERROR: u16 = 6;
-/// [`Header::kind`] of a [`SynAckRecord`]: `tcp:tcp_retransmit_synack`.
+/// [`Header::kind`] of a [`RequestRecord`]: `tcp:tcp_retransmit_synack`.
 pub const KIND_SYNACK_RETRANSMIT: u16 = 7;
 
 /// [`Header::kind`] of a [`CgroupRecord`], written by userspace.
 pub const KIND_CGROUP: u16 = 96;
 /// [`Header::kind`] of a [`ProcessRecord`], written by userspace.
 pub const KIND_PROCESS: u16 = 97;
+/// [`Header::kind`] of an [`EvidenceRecord`] without details: `tcp:tcp_destroy_sock`.
+pub const KIND_DESTROYED: u16 = 8;
+/// [`Header::kind`] of an [`EvidenceRecord`]: `tcp_time_wait` was called; the detail is the state that a
+/// mini-socket is to go on with, kernel number.
+pub const KIND_HANDED_OVER: u16 = 9;
+/// [`Header::kind`] of a [`MiniRecord`]: `inet_twsk_hashdance*`, the mini-socket is there.
+pub const KIND_MINI_BORN: u16 = 10;
+/// [`Header::kind`] of a [`MiniRecord`]: `__inet_twsk_schedule`, its timer was set again.
+pub const KIND_MINI_TIMER: u16 = 11;
+/// [`Header::kind`] of a [`MiniRecord`]: `inet_twsk_kill`, the mini-socket is gone.
+pub const KIND_MINI_END: u16 = 12;
+/// [`Header::kind`] of a [`RequestRecord`]: `inet_csk_reqsk_queue_hash_add`, a SYN made a half-open
+/// connection.
+pub const KIND_REQUEST_BORN: u16 = 13;
+
+// Kinds from 64 on are not written by the kernel programs: userspace puts them among the records of the
+// kernel, with the time at which it found out.
+
+/// [`Header::kind`] of a [`PolledRecord`]: what the kernel answered when it was asked for a connection.
+pub const KIND_POLLED: u16 = 80;
+
+/// [`PolledRecord::found`]: neither a mini-socket nor a half-open connection with these ends.
+pub const POLLED_NOTHING: u16 = 0;
+/// [`PolledRecord::found`]: a mini-socket.
+pub const POLLED_MINI: u16 = 1;
+/// [`PolledRecord::found`]: a half-open connection.
+pub const POLLED_HALF_OPEN: u16 = 2;
 
 /// [`Header::flags`]: a [`Task`] follows the state record.
 pub const FLAG_TASK: u16 = 1;
@@ -40,7 +67,8 @@ pub const FLAG_BOUND_PORT: u16 = 1 << 2;
 pub const FLAG_NETNS: u16 = 1 << 3;
 /// [`Header::flags`]: [`Counts`] follow the state record, after the task if there is one.
 pub const FLAG_COUNTS: u16 = 1 << 4;
-/// [`Header::flags`]: [`EvidenceRecord::detail`] was given by the kernel.
+/// [`Header::flags`]: [`EvidenceRecord::detail`] was given by the kernel; of a [`PolledRecord`],
+/// [`PolledRecord::timer_ns`] was.
 pub const FLAG_DETAIL: u16 = 1 << 5;
 
 /// [`Task::flags`]: [`TASK_KERNEL_THREAD`] was read, so its absence means a user process.
@@ -166,11 +194,11 @@ pub struct EvidenceRecord {
     pub detail2: u32,
 }
 
-/// A SYN-ACK was sent again. The half-open connection has no socket yet: `header.sk` is the
-/// listener's, and the connection is known by its addresses.
+/// Something happened to a half-open connection. It has no socket yet: `header.sk` is the listener's, and
+/// the connection is known by its addresses.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-pub struct SynAckRecord {
+pub struct RequestRecord {
     /// Kind, flags, time and the listener's socket.
     pub header: Header,
     /// Inode number of the network namespace; meaningful with [`FLAG_NETNS`].
@@ -214,6 +242,53 @@ pub struct ProcessRecord {
     pub reserved: u32,
 }
 
+/// Something happened to the mini-socket (`struct inet_timewait_sock`) in which the kernel keeps the rest of
+/// a connection that was closed here; `header.sk` is its address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct MiniRecord {
+    /// Kind, flags, time and the mini-socket.
+    pub header: Header,
+    /// The socket that it follows, for [`KIND_MINI_BORN`]; else 0.
+    pub full_sk: u64,
+    /// `tw_substate`: `FIN_WAIT2` or `TIME_WAIT`, kernel number.
+    pub state: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// What became of a connection whose socket is closed or not there yet, as far as the kernel tells when it
+/// is asked (`sock_diag`). `header.mono_ns` is when it was asked, `header.sk` is 0: the connection is known by
+/// its ends.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct PolledRecord {
+    /// Kind, flags and time.
+    pub header: Header,
+    /// Inode number of the network namespace; meaningful with [`FLAG_NETNS`]. As it was asked for.
+    pub netns: u32,
+    /// Address family (`AF_*`).
+    pub family: u16,
+    /// Local port, host order.
+    pub local_port: u16,
+    /// Remote port, host order.
+    pub remote_port: u16,
+    /// `POLLED_*`.
+    pub found: u16,
+    /// Of a mini-socket `FIN_WAIT2` or `TIME_WAIT`, kernel number; else 0.
+    pub state: u32,
+    /// SYN-ACKs sent again of a half-open connection; else 0.
+    pub retransmits: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Nanoseconds until its timer is due; meaningful with [`FLAG_DETAIL`].
+    pub timer_ns: u64,
+    /// Local address: IPv6, or v4-mapped for `AF_INET`.
+    pub local_addr: [u8; 16],
+    /// Remote address: IPv6, or v4-mapped for `AF_INET`.
+    pub remote_addr: [u8; 16],
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
     assert!(size_of::<StateRecord>() == 80 && align_of::<StateRecord>() == 8);
@@ -221,7 +296,9 @@ const _: () = {
     assert!(size_of::<AcceptRecord>() == 72);
     assert!(size_of::<Counts>() == 40);
     assert!(size_of::<EvidenceRecord>() == 32);
-    assert!(size_of::<SynAckRecord>() == 72);
+    assert!(size_of::<RequestRecord>() == 72);
+    assert!(size_of::<MiniRecord>() == 40);
+    assert!(size_of::<PolledRecord>() == 88);
     assert!(size_of::<CgroupRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 40);
     assert!(offset_of!(StateRecord, old_state) == 24);

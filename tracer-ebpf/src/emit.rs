@@ -9,7 +9,7 @@ use tracer_common::config::Counter;
 use tracer_common::select::Facts;
 use tracer_common::wire::{
     AcceptRecord, Counts, EvidenceRecord, FLAG_BOUND_PORT, FLAG_COUNTS, FLAG_DETAIL, FLAG_NETNS,
-    FLAG_TASK, Header, KIND_ACCEPT, KIND_STATE, KIND_SYNACK_RETRANSMIT, StateRecord, SynAckRecord,
+    FLAG_TASK, Header, KIND_ACCEPT, KIND_STATE, KIND_SYNACK_RETRANSMIT, RequestRecord, StateRecord,
     Task,
 };
 
@@ -90,7 +90,7 @@ pub(crate) fn evidence(kind: u16, sk: u64, detail: Option<(u32, u32)>, full: Cou
 #[inline(always)]
 pub(crate) fn synack(state: &StateRecord, facts: &Facts) {
     let flags = if facts.netns.is_some() { FLAG_NETNS } else { 0 };
-    let record = SynAckRecord {
+    let record = RequestRecord {
         header: header(KIND_SYNACK_RETRANSMIT, flags, state.header.sk),
         netns: facts.netns.unwrap_or(0),
         family: state.family,

@@ -10,7 +10,7 @@ use zerocopy::FromBytes;
 
 use crate::event::{
     AcceptEvent, Comm, Counts, Endpoint, Event, Evidence, EvidenceEvent, Family, PlaceEvent,
-    PlaceOf, Protocol, StateEvent, Task,
+    PlaceOf, Polled, PolledEvent, Protocol, StateEvent, Task,
 };
 use crate::place::Place;
 use crate::state::State;
@@ -52,14 +52,24 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                 counts.as_ref(),
             )))
         }
-        wire::KIND_SYNACK_RETRANSMIT => {
-            let (record, _) = take::<wire::SynAckRecord>(bytes).ok_or(cut)?;
-            Ok(evidence_event(&record.header, synack(&record)))
+        wire::KIND_SYNACK_RETRANSMIT | wire::KIND_REQUEST_BORN => {
+            let (record, _) = take::<wire::RequestRecord>(bytes).ok_or(cut)?;
+            Ok(evidence_event(&record.header, request(&record)))
+        }
+        wire::KIND_MINI_BORN | wire::KIND_MINI_TIMER | wire::KIND_MINI_END => {
+            let (record, _) = take::<wire::MiniRecord>(bytes).ok_or(cut)?;
+            Ok(mini_event(&record))
+        }
+        wire::KIND_POLLED => {
+            let (record, _) = take::<wire::PolledRecord>(bytes).ok_or(cut)?;
+            Ok(Event::Polled(polled_event(&record)))
         }
         wire::KIND_RETRANSMIT
         | wire::KIND_RESET_RECEIVED
         | wire::KIND_RESET_SENT
-        | wire::KIND_SOCKET_ERROR => {
+        | wire::KIND_SOCKET_ERROR
+        | wire::KIND_DESTROYED
+        | wire::KIND_HANDED_OVER => {
             let (record, _) = take::<wire::EvidenceRecord>(bytes).ok_or(cut)?;
             Ok(evidence_event(&record.header, evidence(&record)))
         }
@@ -152,6 +162,10 @@ fn evidence(record: &wire::EvidenceRecord) -> Evidence {
         wire::KIND_RESET_SENT => Evidence::ResetSent {
             reason: given.then_some(record.detail),
         },
+        wire::KIND_DESTROYED => Evidence::Destroyed,
+        wire::KIND_HANDED_OVER => Evidence::HandedOver {
+            state: kernel_state(record.detail),
+        },
         _ => Evidence::SocketError {
             error: record.detail,
             soft_error: record.detail2,
@@ -159,13 +173,67 @@ fn evidence(record: &wire::EvidenceRecord) -> Evidence {
     }
 }
 
-fn synack(record: &wire::SynAckRecord) -> Evidence {
+fn request(record: &wire::RequestRecord) -> Evidence {
     let family = Family::from_number(record.family);
-    Evidence::SynAckRetransmit {
-        netns: (record.header.flags & wire::FLAG_NETNS != 0).then_some(record.netns),
+    let netns = (record.header.flags & wire::FLAG_NETNS != 0).then_some(record.netns);
+    let local = endpoint(family, record.local_addr, record.local_port);
+    let remote = endpoint(family, record.remote_addr, record.remote_port);
+    if record.header.kind == wire::KIND_REQUEST_BORN {
+        Evidence::RequestBorn {
+            netns,
+            local,
+            remote,
+        }
+    } else {
+        Evidence::SynAckRetransmit {
+            netns,
+            local,
+            remote,
+        }
+    }
+}
+
+fn mini_event(record: &wire::MiniRecord) -> Event {
+    let state = kernel_state(record.state);
+    let (sk, what) = match record.header.kind {
+        wire::KIND_MINI_BORN => {
+            let mini = record.header.sk;
+            (record.full_sk, Evidence::MiniBorn { mini, state })
+        }
+        wire::KIND_MINI_TIMER => (record.header.sk, Evidence::MiniTimer { state }),
+        _ => (record.header.sk, Evidence::MiniEnd { state }),
+    };
+    Event::Evidence(EvidenceEvent {
+        mono_ns: record.header.mono_ns,
+        sk,
+        what,
+    })
+}
+
+fn polled_event(record: &wire::PolledRecord) -> PolledEvent {
+    let flags = record.header.flags;
+    let family = Family::from_number(record.family);
+    PolledEvent {
+        mono_ns: record.header.mono_ns,
+        netns: (flags & wire::FLAG_NETNS != 0).then_some(record.netns),
         local: endpoint(family, record.local_addr, record.local_port),
         remote: endpoint(family, record.remote_addr, record.remote_port),
+        found: match record.found {
+            wire::POLLED_MINI => Polled::Mini {
+                state: kernel_state(record.state),
+                timer_ns: (flags & wire::FLAG_DETAIL != 0).then_some(record.timer_ns),
+            },
+            wire::POLLED_HALF_OPEN => Polled::HalfOpen {
+                retransmits: record.retransmits,
+            },
+            _ => Polled::Nothing,
+        },
     }
+}
+
+/// A state that the kernel keeps in a byte.
+fn kernel_state(number: u32) -> State {
+    State::from_kernel(i32::try_from(number).unwrap_or(i32::MAX))
 }
 
 fn counts(record: &wire::Counts) -> Counts {
@@ -280,7 +348,9 @@ mod tests {
     fn state(bytes: &[u8]) -> StateEvent {
         match decode(bytes).unwrap() {
             Event::State(event) => event,
-            Event::Accept(_) | Event::Evidence(_) | Event::Place(_) => panic!("not a state record"),
+            Event::Accept(_) | Event::Evidence(_) | Event::Place(_) | Event::Polled(_) => {
+                panic!("not a state record")
+            }
         }
     }
 
@@ -412,7 +482,7 @@ mod tests {
 
     #[test]
     fn unknown_kind_is_an_error() {
-        assert_eq!(decode(&[9, 0, 1, 2]), Err(DecodeError::UnknownKind(9)));
+        assert_eq!(decode(&[63, 0, 1, 2]), Err(DecodeError::UnknownKind(63)));
         assert_eq!(
             decode(&[1]),
             Err(DecodeError::Truncated { kind: 0, got: 1 })

@@ -61,7 +61,7 @@ pub struct Diagnosis {
 
 /// One state of the documented timeline.
 ///
-/// A `TIME_WAIT` without a beginning follows a `FIN_WAIT_2` that went on unseen for as long as the peer
+/// Where it is not known what came after the socket was closed, a `TIME_WAIT` without a beginning follows a `FIN_WAIT_2` that went on unseen for as long as the peer
 /// took to close; it does not come if the peer never did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateSpan {
@@ -72,6 +72,8 @@ pub struct StateSpan {
     /// How long it lasted; of a state that is not over, until the trace ended or the connection was
     /// forgotten. `None` where unknown, and for the last `CLOSED`.
     pub duration_ns: Option<u64>,
+    /// `duration_ns` is only a part of it.
+    pub is_minimum: bool,
     /// How it is known.
     pub evidence: SpanEvidence,
     /// How long it lasts as a rule, where its end cannot be seen.

@@ -18,6 +18,8 @@ pub enum Event {
     Evidence(EvidenceEvent),
     /// Userspace found out where processes belong.
     Place(PlaceEvent),
+    /// The kernel was asked what became of a connection.
+    Polled(PolledEvent),
 }
 
 impl Event {
@@ -28,6 +30,7 @@ impl Event {
             Self::Accept(event) => event.mono_ns,
             Self::Evidence(event) => event.mono_ns,
             Self::Place(event) => event.mono_ns,
+            Self::Polled(event) => event.mono_ns,
         }
     }
 }
@@ -84,8 +87,9 @@ pub struct AcceptEvent {
 pub struct EvidenceEvent {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,
-    /// Kernel address of the socket; of the listener for [`Evidence::SynAckRetransmit`],
-    /// with TCP fast open of the connection.
+    /// Kernel address of the socket; of the listener for [`Evidence::SynAckRetransmit`] (with TCP fast open
+    /// of the connection) and [`Evidence::RequestBorn`], of the mini-socket for [`Evidence::MiniTimer`] and
+    /// [`Evidence::MiniEnd`].
     pub sk: u64,
     /// What happened.
     pub what: Evidence,
@@ -120,6 +124,76 @@ pub enum Evidence {
         local: Endpoint,
         /// The other side.
         remote: Endpoint,
+    },
+    /// A SYN made a half-open connection (`inet_csk_reqsk_queue_hash_add`).
+    RequestBorn {
+        /// Inode number of the network namespace.
+        netns: Option<u32>,
+        /// This side.
+        local: Endpoint,
+        /// The other side.
+        remote: Endpoint,
+    },
+    /// The socket was freed (`tcp:tcp_destroy_sock`): nothing more comes of it.
+    Destroyed,
+    /// A mini-socket is to go on with the connection (`tcp_time_wait`). The socket's `-> CLOSED` follows,
+    /// and before it [`Evidence::MiniBorn`] unless there was no room for a mini-socket.
+    HandedOver {
+        /// `FIN_WAIT_2` or `TIME_WAIT`.
+        state: State,
+    },
+    /// A mini-socket goes on with the connection (`inet_twsk_hashdance`).
+    MiniBorn {
+        /// Its kernel address; reused by the kernel as soon as it is gone.
+        mini: u64,
+        /// `FIN_WAIT_2` or `TIME_WAIT`.
+        state: State,
+    },
+    /// The timer of a mini-socket was set again (`__inet_twsk_schedule`): the peer's FIN has taken it to
+    /// `TIME_WAIT`, or a later segment of the peer has prolonged that.
+    MiniTimer {
+        /// `FIN_WAIT_2` or `TIME_WAIT`.
+        state: State,
+    },
+    /// A mini-socket is gone (`inet_twsk_kill`).
+    MiniEnd {
+        /// The state it was in: `TIME_WAIT`, or `FIN_WAIT_2` where the peer never closed.
+        state: State,
+    },
+}
+
+/// What the kernel answered when it was asked for a connection that has no socket of its own any more, or
+/// not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolledEvent {
+    /// When it was asked: `CLOCK_MONOTONIC`, nanoseconds.
+    pub mono_ns: u64,
+    /// Inode number of the network namespace, as it was asked for.
+    pub netns: Option<u32>,
+    /// This side.
+    pub local: Endpoint,
+    /// The other side.
+    pub remote: Endpoint,
+    /// The answer.
+    pub found: Polled,
+}
+
+/// What there was of a connection; see [`PolledEvent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// Nothing any more.
+    Nothing,
+    /// A mini-socket.
+    Mini {
+        /// `FIN_WAIT_2` or `TIME_WAIT`.
+        state: State,
+        /// Nanoseconds until its timer is due, to the grain of the kernel's clock tick.
+        timer_ns: Option<u64>,
+    },
+    /// A half-open connection.
+    HalfOpen {
+        /// SYN-ACKs sent again.
+        retransmits: u32,
     },
 }
 

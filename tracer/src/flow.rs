@@ -9,7 +9,10 @@ use crate::filter::Show;
 use crate::hints::{self, Limits, STUCK_AFTER_NS, Told, Watch};
 use crate::render::{Render, Shape};
 use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
-use crate::track::{Connection, Ending, Sink, Tracker, Transition};
+use crate::state::State;
+use crate::track::{
+    After, Connection, Continued, Ending, Fate, Mini, MiniEnd, Sink, Tracker, Transition,
+};
 
 /// All between a source of records and the bytes of an output format.
 pub struct Flow<R> {
@@ -191,8 +194,15 @@ impl<R: Render> Flow<R> {
                     }
                 }
             }
-            Evidence::ResetReceived | Evidence::ResetSent { .. } | Evidence::SocketError { .. } => {
-            }
+            Evidence::ResetReceived
+            | Evidence::ResetSent { .. }
+            | Evidence::SocketError { .. }
+            | Evidence::RequestBorn { .. }
+            | Evidence::Destroyed
+            | Evidence::HandedOver { .. }
+            | Evidence::MiniBorn { .. }
+            | Evidence::MiniTimer { .. }
+            | Evidence::MiniEnd { .. } => {}
         }
     }
 
@@ -210,6 +220,11 @@ impl<R: Render> Flow<R> {
                 shown.tell_of(conn, &told);
             }
         }
+    }
+
+    /// Connections that the kernel is to be asked about: see [`Tracker::fates`].
+    pub fn fates(&mut self, now_ns: u64, limit: usize) -> Vec<Fate> {
+        self.tracker.fates(now_ns, limit)
     }
 
     /// Tells of the connections that are still open, and writes the end.
@@ -254,6 +269,14 @@ impl<R: Render> Sink for Shown<R> {
         }
         self.renderer
             .transition(&mut self.buffer, &self.clock, conn, transition);
+    }
+
+    fn continued(&mut self, conn: &Connection, change: &Continued) {
+        let is_after_the_limit = self.full_ns.is_some_and(|full_ns| change.mono_ns > full_ns);
+        if !is_after_the_limit && self.show.shows(change.from, change.to) {
+            self.renderer
+                .continued(&mut self.buffer, &self.clock, conn, change);
+        }
     }
 
     fn ended(&mut self, conn: &Connection, ending: Ending) {
@@ -316,6 +339,17 @@ impl<R> Shown<R> {
                 .iter()
                 .zip(conn.steps.iter().skip(1))
                 .any(|(from, to)| self.show.shows(from.state, to.state))
+            || match conn.evidence.after {
+                After::Mini(mini) => self.shows_any_after(&mini),
+                After::NotKnown | After::Nothing => false,
+            }
+            || (conn.sk == 0 && self.show.shows(State::Listen, State::SynReceived))
+    }
+
+    fn shows_any_after(&self, mini: &Mini) -> bool {
+        let time_wait = mini.state == State::TimeWait;
+        (time_wait && self.show.shows(State::FinWait2, State::TimeWait))
+            || (mini.end != MiniEnd::NotSeen && self.show.shows(mini.state, State::Closed))
     }
 }
 
@@ -328,7 +362,7 @@ mod tests {
     use super::*;
     use crate::event::{Endpoint, Family, Protocol};
     use crate::render::{Format, RenderOptions, Renderer};
-    use crate::state::{Names, State};
+    use crate::state::Names;
     use crate::track::{ConnId, Owner, OwnerSource, Role, Step};
 
     fn shown(format: Format, show: Show, limit: u64) -> Shown<Renderer> {

@@ -17,7 +17,7 @@ use crate::diagnose::Diagnosis;
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::Names;
-use crate::track::{Connection, Ending, Transition};
+use crate::track::{Connection, Continued, Ending, TimeWait, Transition};
 
 mod closing;
 mod csv;
@@ -61,6 +61,15 @@ pub enum Format {
 impl Format {
     /// All formats.
     pub const ALL: [Self; 4] = [Self::Text, Self::Jsonl, Self::Csv, Self::Timeline];
+
+    /// When the end of a connection is told that is followed by `TIME_WAIT`, unless somebody asks otherwise:
+    /// programs want it when it is over, people when nothing more is to be learnt of it.
+    pub fn time_wait(self) -> TimeWait {
+        match self {
+            Self::Text | Self::Timeline => TimeWait::Expect,
+            Self::Jsonl | Self::Csv => TimeWait::Wait,
+        }
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -137,6 +146,10 @@ pub trait Render {
         conn: &Connection,
         transition: &Transition,
     );
+
+    /// A connection changed its state after its socket was closed. Formats that show connections as a whole
+    /// have nothing to say to it.
+    fn continued(&mut self, _: &mut BytesMut, _: &ClockMap, _: &Connection, _: &Continued) {}
 
     /// Nothing more will come of a connection; `now_ns` is when that was found.
     fn ended(
@@ -216,6 +229,16 @@ impl Render for Renderer {
         transition: &Transition,
     ) {
         dispatch!(self, inner => inner.transition(out, clock, conn, transition));
+    }
+
+    fn continued(
+        &mut self,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        change: &Continued,
+    ) {
+        dispatch!(self, inner => inner.continued(out, clock, conn, change));
     }
 
     fn ended(

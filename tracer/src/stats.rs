@@ -193,7 +193,13 @@ impl Stats {
         edge.count = edge.count.saturating_add(1);
         edge.unexpected += u64::from(transition.legality == Legality::Unexpected);
         if let Some(ns) = transition.in_state_ns {
-            if unseen::is_minimum(conn.role, event.protocol, event.from, event.to) {
+            if unseen::is_minimum(
+                conn.evidence.after,
+                conn.role,
+                event.protocol,
+                event.from,
+                event.to,
+            ) {
                 edge.minimum.add(ns);
             } else {
                 edge.exact.add(ns);

@@ -8,6 +8,11 @@
 //! cannot belong to the life tracked (other ports, another namespace, a state that lies behind it), the
 //! end was not seen and a new life starts. A duration is given only where both of its ends were seen.
 //!
+//! On Linux a connection is older than its socket, and outlives it. A server's is half-open before it has
+//! one: it is known by its ends from its SYN on (`half_open`), and the socket takes that over. And the side
+//! that closes first goes on in a mini-socket: the connection then waits for news of that (`waiting`), be
+//! they from functions of the kernel or from asking it, which another part does for [`Tracker::fates`].
+//!
 //! What explains a state change is often reported after it, so a connection that is closed waits a
 //! moment for its evidence before its sink hears of its end ([`Tracker::handle_timeout`]).
 //!
@@ -20,9 +25,11 @@
 
 mod entry;
 mod evidence;
+mod follow;
 mod half_open;
 mod linger;
 mod listeners;
+mod mini;
 mod places;
 mod recent;
 mod steps;
@@ -30,6 +37,7 @@ mod stray;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tracker;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -38,6 +46,7 @@ use crate::place::Place;
 use crate::state::State;
 
 pub use evidence::{Backoff, Gathered, Opened, ResetSent, SocketError};
+pub use mini::{After, Continued, Fate, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TimeWait};
 pub use tracker::{Stats, Tracker, TrackerConfig};
 
 /// Identity of a connection within one run: 1, 2, 3, ... in the order of first sight. A listener has
@@ -138,7 +147,7 @@ pub struct Step {
 pub struct Connection {
     /// Identity.
     pub id: ConnId,
-    /// Kernel address of its socket.
+    /// Kernel address of its socket; 0 where it never had one.
     pub sk: u64,
     /// Inode number of the network namespace.
     pub netns: Option<u32>,
@@ -223,6 +232,8 @@ pub enum Ending {
     AgedOut,
     /// The trace stopped while it was open.
     StillOpen,
+    /// It was half-open, and the final ACK of the handshake did not come: it never had a socket.
+    NeverCompleted,
 }
 
 /// Who hears what the tracker finds.
@@ -233,6 +244,8 @@ pub trait Sink {
     /// one of its connection: `conn.steps` ends with it, while its endpoints and owner are those known
     /// by now.
     fn transition(&mut self, conn: &Connection, transition: &Transition);
+    /// A selected connection changed its state after its socket was closed. Comes after all its transitions.
+    fn continued(&mut self, _conn: &Connection, _change: &Continued) {}
     /// Nothing more will come of a selected connection. For one that was closed this comes a moment
     /// after its last transition, with all the evidence.
     fn ended(&mut self, conn: &Connection, ending: Ending);

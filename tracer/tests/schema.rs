@@ -23,9 +23,10 @@ mod samples;
 
 const SCHEMA: &str = include_str!("../../docs/tracer.schema.json");
 const DOCUMENT: &str = include_str!("../../docs/schema.md");
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "session",
     "transition",
+    "continued",
     "connection",
     "hint",
     "clock",
@@ -266,6 +267,7 @@ fn any_states() -> impl Strategy<Value = Vec<StateSpan>> {
                 state: State::from_kernel(state),
                 since_ns,
                 duration_ns,
+                is_minimum: false,
                 evidence,
                 expected_ns,
             }
@@ -279,6 +281,7 @@ fn any_ending() -> impl Strategy<Value = Ending> {
         Ending::EndUnseen,
         Ending::AgedOut,
         Ending::StillOpen,
+        Ending::NeverCompleted,
     ];
     proptest::sample::select(endings.to_vec())
 }

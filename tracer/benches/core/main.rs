@@ -13,11 +13,10 @@ use jiff::tz::TimeZone;
 use tracer::decode::decode;
 use tracer::diagnose::{Sources, diagnose};
 use tracer::event::Event;
-use tracer::filter::Filter;
 use tracer::render::{Format, Render as _, RenderOptions, Renderer};
 use tracer::session::ClockMap;
 use tracer::state::Names;
-use tracer::track::{Connection, Ending, Sink, Tracker, TrackerConfig, Transition};
+use tracer::track::{Connection, Continued, Ending, Sink, Tracker, TrackerConfig, Transition};
 
 use workload::Workload;
 
@@ -102,7 +101,7 @@ fn rendering(c: &mut Criterion) {
 fn tracker() -> Tracker {
     Tracker::new(TrackerConfig {
         max_connections: 2_000_000,
-        filter: Filter::default(),
+        ..TrackerConfig::default()
     })
 }
 
@@ -122,6 +121,10 @@ struct Deaf;
 impl Sink for Deaf {
     fn transition(&mut self, conn: &Connection, transition: &Transition) {
         black_box((conn.id, transition.in_state_ns));
+    }
+
+    fn continued(&mut self, conn: &Connection, change: &Continued) {
+        black_box((conn.id, change.in_state_ns));
     }
 
     fn ended(&mut self, conn: &Connection, ending: Ending) {
@@ -160,6 +163,11 @@ impl Sink for Scribe {
     fn transition(&mut self, conn: &Connection, transition: &Transition) {
         self.renderer
             .transition(&mut self.written, &self.clock, conn, transition);
+    }
+
+    fn continued(&mut self, conn: &Connection, change: &Continued) {
+        self.renderer
+            .continued(&mut self.written, &self.clock, conn, change);
     }
 
     fn ended(&mut self, conn: &Connection, ending: Ending) {

@@ -16,6 +16,7 @@ use crate::filter::{PortSet, TransitionPattern, parse_prefix};
 use crate::kernel::HookChoice;
 use crate::render::{Format, SummaryFormat};
 use crate::state::{Names, State};
+use crate::track::TimeWait;
 
 /// Trace TCP state transitions of every connection, live from the kernel.
 #[derive(Debug, Parser)]
@@ -187,6 +188,11 @@ pub(super) struct TraceArgs {
     )]
     pub(super) color: ColorChoice,
 
+    /// When to tell of the end of a connection that goes on in TIME_WAIT: when that is over, or as soon as it
+    /// begins [default: wait for jsonl and csv, expect for text and timeline]
+    #[arg(long, value_name = "HOW", help_heading = "Output")]
+    pub(super) time_wait: Option<TimeWaitChoice>,
+
     /// Stop after this many transitions shown (with -o timeline: connections)
     #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Limits")]
     pub(super) count: Option<u64>,
@@ -240,6 +246,24 @@ pub(super) enum ColorChoice {
     Always,
     /// Never
     Never,
+}
+
+/// `--time-wait`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TimeWaitChoice {
+    /// When it is over
+    Wait,
+    /// As soon as it begins: it lasts 60 seconds
+    Expect,
+}
+
+impl From<TimeWaitChoice> for TimeWait {
+    fn from(choice: TimeWaitChoice) -> Self {
+        match choice {
+            TimeWaitChoice::Wait => Self::Wait,
+            TimeWaitChoice::Expect => Self::Expect,
+        }
+    }
 }
 
 /// `--hook`

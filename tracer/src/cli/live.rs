@@ -18,7 +18,7 @@ use crate::place::Place;
 use crate::render::Render;
 use crate::session::{HookStatus, Session, Totals};
 use crate::state::State;
-use crate::track::{Tracker, TrackerConfig};
+use crate::track::{TimeWait, Tracker, TrackerConfig};
 
 /// All is attached; nothing was taken in yet.
 pub(super) struct Live<'a> {
@@ -28,6 +28,7 @@ pub(super) struct Live<'a> {
     filter: Filter,
     session: Session,
     stuck: Option<Duration>,
+    time_wait: TimeWait,
 }
 
 /// How a run ended.
@@ -60,12 +61,19 @@ impl<'a> Live<'a> {
             filter,
             session,
             stuck: None,
+            time_wait: TimeWait::default(),
         })
     }
 
     /// Tells of connections that are in a state for as long as this.
     pub(super) fn watch(mut self, stuck: Option<Duration>) -> Self {
         self.stuck = stuck;
+        self
+    }
+
+    /// When to tell of the end of a connection that goes on in `TIME_WAIT`.
+    pub(super) fn time_wait(mut self, time_wait: TimeWait) -> Self {
+        self.time_wait = time_wait;
         self
     }
 
@@ -85,6 +93,8 @@ impl<'a> Live<'a> {
         let tracker = Tracker::new(TrackerConfig {
             max_connections: limits.max_connections,
             filter: self.filter,
+            time_wait: self.time_wait,
+            minis: self.kernel.mini_sight(),
         });
         let show = Show {
             states: filters.state.concat(),

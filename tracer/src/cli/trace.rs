@@ -8,6 +8,7 @@ use super::args::{ColorChoice, TraceArgs};
 use super::exit::{Exit, Failure, talk};
 use super::live::{Live, OVER_THE_ECHO};
 use crate::render::{Format, RenderOptions, Renderer, closing_words};
+use crate::track::TimeWait;
 
 pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
     let live = Live::open(&arguments.filters, &arguments.limits)?;
@@ -25,7 +26,11 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
             },
         },
     );
-    let Some(end) = live.watch(arguments.stuck).run(renderer, arguments.count)? else {
+    let Some(end) = live
+        .watch(arguments.stuck)
+        .time_wait(time_wait(arguments))
+        .run(renderer, arguments.count)?
+    else {
         return Ok(Exit::Ok);
     };
     let home = if std::io::stderr().is_terminal() {
@@ -38,6 +43,13 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
         closing_words(&end.totals, end.session.uncounted_losses()).trim_end()
     ));
     end.written.map(|()| Exit::Ok)
+}
+
+/// Programs get connections when they are over, people when nothing more is to be learnt of them.
+fn time_wait(arguments: &TraceArgs) -> TimeWait {
+    arguments
+        .time_wait
+        .map_or(arguments.output.time_wait(), TimeWait::from)
 }
 
 pub(super) fn use_color(choice: ColorChoice) -> bool {

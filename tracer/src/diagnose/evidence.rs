@@ -3,7 +3,7 @@
 use super::{ClosedBy, Sources};
 use crate::event::Protocol;
 use crate::state::State;
-use crate::track::{Connection, Ending, Gathered, Role};
+use crate::track::{After, Connection, Ending, Gathered, Mini, Role};
 
 /// Within one call or softirq of the kernel: what is reported this close together belongs together.
 pub(super) const AT_ONCE_NS: u64 = 5_000_000;
@@ -263,13 +263,28 @@ impl<'a> Facts<'a> {
 
     /// Nothing but FINs ended it: no reset either way, and no error.
     pub(super) fn is_undisturbed(&self) -> Option<bool> {
+        // The kernel makes a mini-socket of nothing else.
+        if self.mini().is_some() {
+            return Some(true);
+        }
         Some(!self.reset_received()? && !self.reset_sent()? && self.error()? == 0)
     }
 
-    /// The peer's FIN was received.
+    /// The mini-socket that went on with it.
+    pub(super) fn mini(&self) -> Option<&Mini> {
+        match &self.evidence().after {
+            After::Mini(mini) if self.is_closed() => Some(mini),
+            After::Mini(_) | After::NotKnown | After::Nothing => None,
+        }
+    }
+
+    /// The peer's FIN was received by the socket.
     pub(super) fn fin_received(&self) -> Option<bool> {
         match (self.first_fin(), self.left) {
             (Some(ClosedBy::Remote | ClosedBy::Both), _) => Some(true),
+            (_, Some(State::FinWait2)) if let Some(mini) = self.mini().filter(|m| !m.polled) => {
+                Some(mini.first == State::TimeWait)
+            }
             (_, Some(State::FinWait2)) if self.is_closed() => match self.is_undisturbed() {
                 Some(true) => self.fin_ended_fin_wait_2(),
                 // With its FIN the peer would have ended the socket in order.

@@ -7,7 +7,7 @@ use super::evidence::{Facts, errno};
 use super::{ClosedBy, Verdict};
 use crate::event::Protocol;
 use crate::state::State;
-use crate::track::{Ending, Role};
+use crate::track::{Ending, MiniEnd, Role};
 
 /// One rule: what must hold, and what follows.
 pub struct Rule {
@@ -42,13 +42,23 @@ use Verdict::{
 
 /// All rules. The first that applies gives the verdict.
 #[rustfmt::skip]
-pub static RULES: [Rule; 33] = [
+pub static RULES: [Rule; 36] = [
     // Not a connection, not over, or not to be judged.
     rule(Listener, Nobody, "RFC 9293 3.3.2", |f| f.conn.role == Role::Listener, listener),
     rule(Open, Fin, "RFC 9293 3.3.2", |f| f.ending == Ending::StillOpen, still_open),
     rule(Unknown, Fin, "mptcp_close_ssk", |f| f.conn.protocol == Protocol::Mptcp,
         |_| say("the evidence of an MPTCP connection is at its subflows")),
     rule(Unknown, Fin, "", |f| !f.is_tcp(), |_| say("only TCP is judged")),
+
+    // Half-open on the server's side, and nothing more.
+    rule(Unknown, Nobody, "inet_csk_listen_stop, reqsk_timer_handler",
+        |f| never_completed(f) && f.evidence().listener_closed,
+        |_| say("its listener was closed before the handshake was complete")),
+    rule(TimedOut, Nobody, "RFC 9293 3.8.3; reqsk_timer_handler",
+        |f| never_completed(f) && f.evidence().synack_retransmits > 0, never_acknowledged),
+    rule(Unknown, Nobody, "tcp_check_req, reqsk_timer_handler",
+        never_completed,
+        |_| say("the handshake was not completed: a reset of the peer, or no room at the listener")),
 
     // Never established.
     rule(Refused, FinOrRemote, "RFC 9293 3.10.7.3; tcp_reset",
@@ -137,7 +147,7 @@ pub static RULES: [Rule; 33] = [
     // Out of sight.
     rule(Unknown, Fin, "",
         |f| f.ending == Ending::EndUnseen,
-        |f| format!("its end was not seen: the kernel used its socket for another connection; last seen in {}", left(f))),
+        |f| format!("its end was not seen: the kernel has freed its socket; last seen in {}", left(f))),
     rule(Unknown, Fin, "",
         |f| f.ending == Ending::AgedOut,
         |f| format!("forgotten to stay within --max-connections; last seen in {}", left(f))),
@@ -187,6 +197,10 @@ impl Rule {
 }
 
 // Conditions.
+
+fn never_completed(f: &Facts<'_>) -> bool {
+    f.ending == Ending::NeverCompleted
+}
 
 fn connect_failed(f: &Facts<'_>) -> bool {
     f.left(State::SynSent) && f.is_closed()
@@ -260,7 +274,7 @@ fn listener(f: &Facts<'_>) -> String {
         Ending::Closed => say("a listener, closed"),
         Ending::EndUnseen => say("a listener, its end was not seen"),
         Ending::AgedOut => say("a listener, forgotten to stay within --max-connections"),
-        Ending::StillOpen => say("a listener"),
+        Ending::StillOpen | Ending::NeverCompleted => say("a listener"),
     }
 }
 
@@ -308,6 +322,17 @@ fn never_answered(f: &Facts<'_>) -> String {
     syn_then(f, "never answered")
 }
 
+/// Each SYN-ACK is waited for twice as long as the one before.
+fn never_acknowledged(f: &Facts<'_>) -> String {
+    let sent = u64::from(f.evidence().synack_retransmits) + 1;
+    let least = if super::numbers::synack_retransmits(f).is_some() {
+        ""
+    } else {
+        "at least "
+    };
+    format!("SYN-ACK sent {least}{sent} times, and the handshake was not completed")
+}
+
 fn unacknowledged(f: &Facts<'_>) -> String {
     let waited = match super::numbers::retransmits(f) {
         None | Some(0) => "no acknowledgement came in time".to_owned(),
@@ -324,9 +349,13 @@ fn closed(f: &Facts<'_>) -> String {
     match (f.first_fin(), f.left) {
         (Some(ClosedBy::Both), _) => say("both sides closed at once"),
         (Some(ClosedBy::Remote), _) => say("the peer closed first, then this side"),
-        (_, Some(State::FinWait2)) if f.fin_received() != Some(true) => {
-            say("this side closed first and the peer acknowledged it")
-        }
+        (_, Some(State::FinWait2)) if f.fin_received() != Some(true) => say(match f.mini() {
+            Some(mini) if mini.state == State::TimeWait => "this side closed first, then the peer",
+            Some(mini) if mini.end != MiniEnd::NotSeen => {
+                "this side closed first, and the peer did not before the kernel gave it up"
+            }
+            _ => "this side closed first and the peer acknowledged it",
+        }),
         _ => say("this side closed first, then the peer"),
     }
 }

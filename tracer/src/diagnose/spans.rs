@@ -7,10 +7,7 @@
 use super::evidence::Facts;
 use super::{SpanEvidence, StateSpan};
 use crate::state::State;
-use crate::track::{Ending, Role};
-
-/// `TCP_TIMEWAIT_LEN`, a constant of the kernel.
-const TIME_WAIT_NS: u64 = 60_000_000_000;
+use crate::track::{After, Ending, Mini, MiniEnd, Role, TIME_WAIT_NS};
 
 pub(super) fn timeline(f: &Facts<'_>) -> Vec<StateSpan> {
     let mut spans = observed(f);
@@ -40,19 +37,22 @@ fn observed(f: &Facts<'_>) -> Vec<StateSpan> {
             state: step.state,
             since_ns: step.since_ns,
             duration_ns: None,
+            is_minimum: false,
             evidence: SpanEvidence::Observed,
             expected_ns: None,
         });
     }
-    if matches!(f.ending, Ending::StillOpen | Ending::AgedOut)
-        && let Some(last) = spans.last_mut()
+    if matches!(
+        f.ending,
+        Ending::StillOpen | Ending::AgedOut | Ending::NeverCompleted
+    ) && let Some(last) = spans.last_mut()
     {
         last.duration_ns = between(last.since_ns, Some(f.conn.as_of_ns));
     }
     spans
 }
 
-/// The socket of a server comes with the end of the handshake. The handshake took a round trip if the
+/// The socket of a server comes with the end of the handshake. Where the SYN was not seen, the handshake took a round trip if the
 /// SYN-ACK was sent once, else it is not known since when it was half-open.
 fn half_open(f: &Facts<'_>, spans: &mut [StateSpan]) {
     let opened = f.evidence().opened;
@@ -69,6 +69,11 @@ fn half_open(f: &Facts<'_>, spans: &mut [StateSpan]) {
     else {
         return;
     };
+    if let Some(born_ns) = f.evidence().half_open_ns {
+        first.since_ns = Some(born_ns);
+        first.duration_ns = between(Some(born_ns), established_ns.or(Some(f.conn.as_of_ns)));
+        return;
+    }
     let lasted_ns = opened
         .filter(|opened| opened.retransmits == 0)
         .and_then(|opened| opened.rtt_us)
@@ -89,6 +94,11 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
         return;
     }
     let Some(closed) = spans.pop() else { return };
+    match f.evidence().after {
+        After::Mini(mini) => return in_mini_socket(&mini, spans, closed),
+        After::Nothing => return spans.push(closed),
+        After::NotKnown => {}
+    }
     let undisturbed = f.is_undisturbed();
     if undisturbed == Some(false) {
         spans.push(closed);
@@ -105,6 +115,7 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
             state: State::TimeWait,
             since_ns: closed.since_ns.filter(|_| fin_received == Some(true)),
             duration_ns: None,
+            is_minimum: false,
             evidence: SpanEvidence::Inferred,
             expected_ns: Some(TIME_WAIT_NS),
         });
@@ -112,6 +123,58 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
     spans.push(StateSpan {
         since_ns: None,
         evidence: SpanEvidence::Inferred,
+        ..closed
+    });
+}
+
+/// The life of the mini-socket. `closed` is when the socket was.
+fn in_mini_socket(mini: &Mini, spans: &mut Vec<StateSpan>, closed: StateSpan) {
+    let evidence = if mini.polled {
+        SpanEvidence::Polled
+    } else {
+        SpanEvidence::Observed
+    };
+    let end_ns = match mini.end {
+        MiniEnd::At(end_ns) => Some(end_ns),
+        MiniEnd::NotSeen | MiniEnd::Gone => None,
+    };
+    let is_in_time_wait = mini.state == State::TimeWait;
+    if let Some(last) = spans.last_mut()
+        && matches!(last.state, State::FinWait2 | State::Closing)
+    {
+        let left_ns = if is_in_time_wait {
+            mini.time_wait_ns
+        } else {
+            end_ns
+        };
+        last.is_minimum = left_ns.is_none();
+        last.duration_ns = between(last.since_ns, left_ns.or(Some(mini.seen_ns)));
+        if is_in_time_wait && left_ns.is_none() {
+            last.duration_ns = None;
+        }
+        if mini.polled {
+            last.evidence = evidence;
+        }
+    }
+    if is_in_time_wait {
+        spans.push(StateSpan {
+            state: State::TimeWait,
+            since_ns: mini.time_wait_ns,
+            duration_ns: between(mini.time_wait_ns, end_ns.or(Some(mini.seen_ns))),
+            is_minimum: end_ns.is_none(),
+            evidence,
+            expected_ns: end_ns.is_none().then_some(TIME_WAIT_NS),
+        });
+    } else if mini.end == MiniEnd::NotSeen {
+        // In FIN_WAIT_2 to this day.
+        return;
+    }
+    spans.push(StateSpan {
+        since_ns: end_ns,
+        evidence: match mini.end {
+            MiniEnd::NotSeen => SpanEvidence::Inferred,
+            MiniEnd::At(_) | MiniEnd::Gone => evidence,
+        },
         ..closed
     });
 }

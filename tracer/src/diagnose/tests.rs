@@ -5,6 +5,7 @@ mod unknown;
 
 use super::*;
 use crate::track::tests::Story;
+use crate::track::{MiniSight, TimeWait};
 
 const NAMES: [(u32, &str); 9] = [
     (0, "NOT_SPECIFIED"),
@@ -53,7 +54,7 @@ fn diagnosed(events: &[&str]) -> Diagnosis {
     diagnosed_by(&all(), events)
 }
 
-/// `SS 10 SR? ES -`: states with their durations; `?` inferred, `-` unknown, `(60s)` expected.
+/// `SS 10 SR? ES -`: states with their durations; `>` at least, `~` since when is unknown, `?` inferred, `-` unknown, `(60s)` expected.
 fn spans(diagnosis: &Diagnosis) -> String {
     let span = |span: &StateSpan| {
         let mark = match span.evidence {
@@ -61,7 +62,11 @@ fn spans(diagnosis: &Diagnosis) -> String {
             SpanEvidence::Polled => "!",
             SpanEvidence::Inferred => "?",
         };
-        let since = if span.since_ns.is_none() { "~" } else { "" };
+        let since = match (span.since_ns, span.is_minimum) {
+            (None, _) => "~",
+            (Some(_), true) => ">",
+            (Some(_), false) => "",
+        };
         let lasted = span.duration_ns.map_or("-".to_owned(), |ns| ns.to_string());
         let expected = span
             .expected_ns
@@ -248,6 +253,158 @@ fn a_fin_wait_2_that_the_peers_fin_ended_and_one_that_it_cannot_have() {
     let found = diagnosed(&shut_down.concat());
     assert!(spans(&found).contains("FIN_WAIT_1 10, FIN_WAIT_2 -, ~TIME_WAIT?"));
     assert_eq!(found.bytes_received, None);
+}
+
+/// What is made of socket A's life where functions of the kernel are seen.
+fn followed(time_wait: TimeWait, events: &[&str]) -> Diagnosis {
+    let minis = MiniSight {
+        births: true,
+        ends: true,
+        polled: false,
+    };
+    let mut story = Story::following(time_wait, minis);
+    story.tell(events);
+    story.finish();
+    let a = story.conn_of("A");
+    diagnose(&a.0, a.1, &all())
+}
+
+#[test]
+fn the_states_after_the_socket_are_observed() {
+    let begin = ["A CL>SS p0", "A SS>ES", "A ES>F1", "A F1>F2"];
+    let life = |rest: &[&'static str]| [&begin[..], rest].concat();
+    let slow_peer = [
+        "A mini=F2 a",
+        "A F2>CL",
+        "+3000ms",
+        "a timer=TW",
+        "+61000ms",
+        "a gone=TW",
+    ];
+    let found = followed(TimeWait::Wait, &life(&slow_peer));
+    assert_eq!(
+        spans(&found),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, FIN_WAIT_2 3000000040, TIME_WAIT 61000000020, CLOSED -"
+    );
+    assert_eq!((found.verdict, found.closed_by), (Verdict::Closed, LOCAL));
+    assert_eq!(found.because, "this side closed first, then the peer");
+
+    let expected = followed(TimeWait::Expect, &life(&slow_peer));
+    assert_eq!(
+        spans(&expected),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, FIN_WAIT_2 3000000040, >TIME_WAIT 0 (60s), ~CLOSED? -"
+    );
+
+    let found = followed(
+        TimeWait::Wait,
+        &life(&["A mini=TW a", "A F2>CL", "+60000ms", "a gone=TW"]),
+    );
+    assert_eq!(
+        spans(&found),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, FIN_WAIT_2 10, TIME_WAIT 60000000030, CLOSED -"
+    );
+
+    let silent = followed(
+        TimeWait::Wait,
+        &life(&["A mini=F2 a", "A F2>CL", "+60000ms", "a gone=F2"]),
+    );
+    assert_eq!(
+        spans(&silent),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, FIN_WAIT_2 60000000040, CLOSED -"
+    );
+    assert_eq!(
+        silent.because,
+        "this side closed first, and the peer did not before the kernel gave it up"
+    );
+
+    let at_exit = followed(
+        TimeWait::Wait,
+        &life(&["A mini=F2 a", "A F2>CL", "+3000ms"]),
+    );
+    assert_eq!(
+        spans(&at_exit),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, >FIN_WAIT_2 3000000040"
+    );
+
+    // Nothing went on: no memory for it.
+    let found = followed(TimeWait::Wait, &life(&["A F2>CL counts=err:0"]));
+    assert_eq!(
+        spans(&found),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, FIN_WAIT_2 10, CLOSED -"
+    );
+}
+
+#[test]
+fn both_close_at_once_and_go_on_in_time_wait() {
+    let events = [
+        "A CL>SS p0",
+        "A SS>ES",
+        "A ES>F1",
+        "A F1>CG",
+        "A mini=TW a",
+        "A CG>CL",
+        "+60000ms",
+        "a gone=TW",
+    ];
+    assert_eq!(
+        spans(&followed(TimeWait::Wait, &events)),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, CLOSING 10, TIME_WAIT 60000000030, CLOSED -"
+    );
+}
+
+#[test]
+fn a_server_is_half_open_since_its_syn() {
+    let ends = "l=10.0.0.1/80 r=10.0.0.9/1234";
+    let (syn, birth) = (format!("L syn {ends}"), format!("A LI>SR {ends}"));
+    let found = followed(TimeWait::Wait, &[&syn, "+40ms", &birth, "A SR>ES"]);
+    assert_eq!(spans(&found), "SYN_RECEIVED 40000030, ESTABLISHED 10");
+}
+
+#[test]
+fn handshakes_that_are_never_completed() {
+    let ends = "l=10.0.0.1/80 r=10.0.0.9/1234";
+    let (syn, synack) = (format!("L syn {ends}"), format!("L synack {ends}"));
+    let never = "never completed";
+    for (events, verdict, because) in [
+        (
+            vec![&*syn, "+1000ms", &synack, "+2000ms", &synack, "+10000ms"],
+            Verdict::TimedOut,
+            "SYN-ACK sent 3 times, and the handshake was not completed",
+        ),
+        (
+            vec![&*synack, "+131000ms"],
+            Verdict::TimedOut,
+            "SYN-ACK sent at least 2 times, and the handshake was not completed",
+        ),
+        (
+            vec![&*syn, "+131000ms"],
+            Verdict::Unknown,
+            "the handshake was not completed: a reset of the peer, or no room at the listener",
+        ),
+        (
+            vec![
+                "L CL>LI l=0.0.0.0/80 r=0.0.0.0/0",
+                &syn,
+                "+1000ms",
+                &synack,
+                "L LI>CL",
+                "+10000ms",
+            ],
+            Verdict::Unknown,
+            "its listener was closed before the handshake was complete",
+        ),
+    ] {
+        let mut story = Story::patient();
+        story.tell(&events);
+        let (conn, ending) = story.half_open();
+        let found = diagnose(&conn, ending, &all());
+        assert_eq!(
+            (found.verdict, &*found.because),
+            (verdict, because),
+            "{never}"
+        );
+        assert_eq!(found.states.len(), 1);
+    }
 }
 
 #[test]

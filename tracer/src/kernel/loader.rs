@@ -24,6 +24,7 @@ use crate::diagnose::Sources;
 use crate::event::{Event, PlaceEvent, PlaceOf};
 use crate::filter::Filter;
 use crate::session::{HookReport, HookStatus, LOST_REENTRY, Lost};
+use crate::track::MiniSight;
 
 static OBJECT: &[u8] = include_bytes_aligned!("../../ebpf/tracer.bpf.o");
 
@@ -188,6 +189,11 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// Which ways there are to hear of mini-sockets.
+    pub fn mini_sight(&self) -> MiniSight {
+        MiniSight::default()
     }
 
     /// Adds what is in the ring buffer to `batch`, until that holds `limit` records.

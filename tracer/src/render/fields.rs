@@ -5,13 +5,13 @@ use std::fmt::Display;
 use super::span::{Lasted, Span, spans};
 use super::time::UtcStamp;
 use super::{unseen, vocab};
-use crate::diagnose::Diagnosis;
+use crate::diagnose::{Diagnosis, SpanEvidence};
 use crate::event::{Comm, Endpoint};
 use crate::hints::Hint;
 use crate::place::Container;
 use crate::session::ClockMap;
 use crate::state::{Names, State};
-use crate::track::{Connection, Ending, OwnerProcess, Transition};
+use crate::track::{Connection, Continued, Ending, OwnerProcess, Transition};
 
 /// Takes the fields of a line one by one, in their order.
 pub(crate) trait Fields {
@@ -65,9 +65,10 @@ pub(crate) fn transition(
     transition: &Transition,
 ) {
     let event = &transition.event;
-    let unseen = unseen::next(event.protocol, event.from, event.to);
+    let after = conn.evidence.after;
+    let unseen = unseen::next(after, event.protocol, event.from, event.to);
     let is_minimum = transition.in_state_ns.is_some()
-        && unseen::is_minimum(conn.role, event.protocol, event.from, event.to);
+        && unseen::is_minimum(after, conn.role, event.protocol, event.from, event.to);
 
     fields.word("type", "transition");
     fields.word("ts", stamp.format(clock.wall_ns(event.mono_ns)));
@@ -116,6 +117,37 @@ fn owner_process(fields: &mut impl Fields, process: &OwnerProcess) {
         place.and_then(|place| place.container.as_ref()),
     );
     fields.text("unit", place.and_then(|place| place.unit.as_deref()));
+}
+
+/// All fields of a change of state after the socket was closed.
+pub(crate) fn continued(
+    fields: &mut impl Fields,
+    stamp: &mut UtcStamp,
+    clock: &ClockMap,
+    conn: &Connection,
+    change: &Continued,
+) {
+    let evidence = if change.polled {
+        SpanEvidence::Polled
+    } else {
+        SpanEvidence::Observed
+    };
+    fields.word("type", "continued");
+    fields.word("ts", stamp.format(clock.wall_ns(change.mono_ns)));
+    fields.number("mono_ns", Some(change.mono_ns));
+    fields.shown("conn", conn.id.0);
+    fields.number("netns", conn.netns.map(u64::from));
+    fields.shown("family", vocab::family(conn.family));
+    fields.word("role", vocab::role(conn.role));
+    fields.endpoint("local", conn.local);
+    fields.endpoint("remote", conn.remote);
+    fields.state("from", change.from, Names::Documented);
+    fields.state("to", change.to, Names::Documented);
+    fields.number("in_state_ns", change.in_state_ns);
+    fields.word("evidence", vocab::evidence(evidence));
+    fields.number("pid", conn.owner.pid.map(u64::from));
+    fields.comm("comm", conn.owner.comm);
+    fields.word("owner_source", vocab::owner_source(conn.owner.source));
 }
 
 /// Fields of a transition alone: between `local` and `remote`, and between `remote` and `pid`.

@@ -12,7 +12,7 @@ use crate::diagnose::Diagnosis;
 use crate::hints::Told;
 use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
 use crate::state::Names;
-use crate::track::{Connection, Ending, Transition};
+use crate::track::{Connection, Continued, Ending, Transition};
 
 /// Version of the schema: raised when a field is removed, renamed or changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -90,6 +90,19 @@ impl Render for Jsonl {
     ) {
         Object::write(out, |line| {
             fields::transition(line, &mut self.stamp, clock, conn, transition);
+        });
+        out.put_u8(b'\n');
+    }
+
+    fn continued(
+        &mut self,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        change: &Continued,
+    ) {
+        Object::write(out, |line| {
+            fields::continued(line, &mut self.stamp, clock, conn, change);
         });
         out.put_u8(b'\n');
     }

@@ -76,13 +76,15 @@ fn lasted(
     now_ns: u64,
 ) -> Lasted {
     let now_ns = next.is_none().then_some(now_ns);
-    let cut_off_ns = now_ns.filter(|_| matches!(ending, Ending::AgedOut | Ending::StillOpen));
+    let cut_off_ns = now_ns.filter(|_| is_cut_off(ending));
     // Where it is known when the connection went on, the socket was there until then.
     let has_end =
         known.state == State::FinWait2 && next.is_some_and(|next| next.since_ns.is_some());
     let part_ns = part_seen(conn, known).filter(|_| !has_end);
     match known.duration_ns {
-        Some(ns) if cut_off_ns.is_some() || part_ns == Some(ns) => Lasted::AtLeast(ns),
+        Some(ns) if cut_off_ns.is_some() || part_ns == Some(ns) || known.is_minimum => {
+            Lasted::AtLeast(ns)
+        }
         Some(ns) => Lasted::Exactly(ns),
         None if now_ns.is_some() && ending == Ending::Closed && known.state == State::Closed => {
             Lasted::Over
@@ -95,6 +97,14 @@ fn lasted(
     }
 }
 
+/// Whether the last state may have gone on.
+fn is_cut_off(ending: Ending) -> bool {
+    match ending {
+        Ending::AgedOut | Ending::StillOpen | Ending::NeverCompleted => true,
+        Ending::Closed | Ending::EndUnseen => false,
+    }
+}
+
 /// How long the socket was in the state, where the connection was in it for longer.
 fn part_seen(conn: &Connection, known: &StateSpan) -> Option<u64> {
     let since_ns = known.since_ns?;
@@ -102,7 +112,8 @@ fn part_seen(conn: &Connection, known: &StateSpan) -> Option<u64> {
     let (_, next) = stays
         .find(|(step, _)| step.state == known.state && step.since_ns == Some(since_ns))
         .filter(|(step, next)| {
-            unseen::is_minimum(conn.role, conn.protocol, step.state, next.state)
+            let after = conn.evidence.after;
+            unseen::is_minimum(after, conn.role, conn.protocol, step.state, next.state)
         })?;
     next.since_ns?.checked_sub(since_ns)
 }

@@ -19,7 +19,7 @@ use crate::event::{Endpoint, Protocol};
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State};
-use crate::track::{Connection, Ending, Owner, Transition};
+use crate::track::{Connection, Continued, Ending, Owner, Transition};
 
 const LEGEND: &str = "# owner (name/pid): the listener's, not accepted yet; *: none yet; >5us: at \
                       least 5us; -, ?: not known\n";
@@ -116,6 +116,7 @@ impl Text {
 
     fn fill_cells(&mut self, conn: &Connection, transition: &Transition) {
         let event = &transition.event;
+        let after = conn.evidence.after;
         let names = self.names;
         let cells = &mut self.cells;
         let Cells {
@@ -137,7 +138,7 @@ impl Text {
         let _ = write!(to, "{}", state(event.to, names));
         match transition.in_state_ns {
             Some(ns) => {
-                if unseen::is_minimum(conn.role, event.protocol, event.from, event.to) {
+                if unseen::is_minimum(after, conn.role, event.protocol, event.from, event.to) {
                     duration.push('>');
                 }
                 let _ = write!(duration, "{}", human(ns));
@@ -155,7 +156,15 @@ impl Text {
             push_note(notes, "after a gap");
         }
         let legality = transition.legality;
-        push_transition_notes(notes, event.protocol, event.from, event.to, legality, names);
+        push_transition_notes(
+            notes,
+            after,
+            event.protocol,
+            event.from,
+            event.to,
+            legality,
+            names,
+        );
         self.widen();
     }
 
@@ -199,6 +208,64 @@ impl Text {
         // One space less than elsewhere, for the mark.
         let _ = write!(out, "#{time} ");
         self.put_ends(out, netns);
+    }
+
+    /// Fills in what changed after the socket was closed.
+    fn fill_change(&mut self, change: &Continued) {
+        let names = self.names;
+        let Cells {
+            from,
+            to,
+            duration,
+            notes,
+            ..
+        } = &mut self.cells;
+        for cell in [&mut *from, to, duration, notes] {
+            cell.clear();
+        }
+        let _ = write!(from, "{}", state(change.from, names));
+        let _ = write!(to, "{}", state(change.to, names));
+        match change.in_state_ns {
+            Some(ns) => {
+                let _ = write!(duration, "{}", human(ns));
+            }
+            None => duration.push('?'),
+        }
+        notes.push_str("after the socket was closed");
+        if change.polled {
+            push_note(notes, "found by asking the kernel");
+        }
+        self.widen();
+    }
+
+    /// Writes the line of the cells.
+    fn put_change(
+        &mut self,
+        out: &mut BytesMut,
+        wall_ns: i64,
+        netns: Option<u32>,
+        from: State,
+        to: State,
+    ) {
+        out.put_slice(self.local_clock.format(wall_ns).1.as_bytes());
+        out.put_slice(b"  ");
+        self.put_ends(out, netns);
+        let Self {
+            widths,
+            cells,
+            color,
+            ..
+        } = self;
+        put_state(out, &cells.from, from, *color);
+        put_padding(out, &cells.from, widths.from);
+        out.put_slice(b" -> ");
+        put_state(out, &cells.to, to, *color);
+        put_padding(out, &cells.to, widths.to);
+        let _ = write!(out, "  {:>DURATION_COLUMNS$}", cells.duration);
+        if !cells.notes.is_empty() {
+            let _ = write!(out, "  {}", cells.notes);
+        }
+        out.put_u8(b'\n');
     }
 
     fn put_ends(&self, out: &mut BytesMut, netns: Option<u32>) {
@@ -327,25 +394,23 @@ impl Render for Text {
         self.fill_cells(conn, transition);
         self.header(out);
 
-        out.put_slice(self.local_clock.format(wall_ns).1.as_bytes());
-        out.put_slice(b"  ");
-        self.put_ends(out, event.netns);
-        let Self {
-            widths,
-            cells,
-            color,
-            ..
-        } = self;
-        put_state(out, &cells.from, event.from, *color);
-        put_padding(out, &cells.from, widths.from);
-        out.put_slice(b" -> ");
-        put_state(out, &cells.to, event.to, *color);
-        put_padding(out, &cells.to, widths.to);
-        let _ = write!(out, "  {:>DURATION_COLUMNS$}", cells.duration);
-        if !cells.notes.is_empty() {
-            let _ = write!(out, "  {}", cells.notes);
-        }
-        out.put_u8(b'\n');
+        self.put_change(out, wall_ns, event.netns, event.from, event.to);
+    }
+
+    fn continued(
+        &mut self,
+        out: &mut BytesMut,
+        clock: &ClockMap,
+        conn: &Connection,
+        change: &Continued,
+    ) {
+        let wall_ns = clock.wall_ns(change.mono_ns);
+        self.day(out, wall_ns);
+        self.notice_netns(out, conn.netns);
+        self.fill_ends(&conn.owner, Some(conn.local), Some(conn.remote));
+        self.fill_change(change);
+        self.header(out);
+        self.put_change(out, wall_ns, conn.netns, change.from, change.to);
     }
 
     fn ended(

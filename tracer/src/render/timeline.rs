@@ -65,7 +65,7 @@ impl<'a> Life<'a> {
         let end_ns = match ending {
             Ending::Closed => conn.steps.last().and_then(|last| last.since_ns),
             Ending::EndUnseen => None,
-            Ending::AgedOut | Ending::StillOpen => Some(now_ns),
+            Ending::AgedOut | Ending::StillOpen | Ending::NeverCompleted => Some(now_ns),
         };
         Self {
             conn,
@@ -229,15 +229,24 @@ impl Timeline {
         }
         let protocol = life.conn.protocol;
         let legality = legality(protocol, from, to);
-        push_transition_notes(notes, protocol, from, to, legality, self.names);
+        push_transition_notes(
+            notes,
+            life.conn.evidence.after,
+            protocol,
+            from,
+            to,
+            legality,
+            self.names,
+        );
     }
 
     fn put_ending(out: &mut BytesMut, life: &Life<'_>, closed_by: Option<ClosedBy>) {
         let text = match life.ending {
             Ending::Closed => "socket closed",
-            Ending::EndUnseen => "end not seen: the kernel used the socket for another connection",
+            Ending::EndUnseen => "end not seen: the kernel has freed its socket",
             Ending::AgedOut => "forgotten to stay within --max-connections; end not seen",
             Ending::StillOpen => "still open when the trace ended",
+            Ending::NeverCompleted => "the handshake was never completed; last sign of it",
         };
         let _ = write!(out, "  {text}");
         if let (Some(zero_ns), Some(end_ns)) = (life.zero_ns, life.end_ns) {

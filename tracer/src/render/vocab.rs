@@ -12,7 +12,7 @@ use crate::event::{Endpoint, Family, Protocol};
 use crate::hints::Hint;
 use crate::session::Lost;
 use crate::state::{Names, State};
-use crate::track::{Ending, Legality, Owner, OwnerSource, Role};
+use crate::track::{After, Ending, Legality, Owner, OwnerSource, Role};
 
 pub(crate) fn role(role: Role) -> &'static str {
     match role {
@@ -138,6 +138,7 @@ pub(crate) fn ending(ending: Ending) -> &'static str {
         Ending::EndUnseen => "end_unseen",
         Ending::AgedOut => "aged_out",
         Ending::StillOpen => "still_open",
+        Ending::NeverCompleted => "never_completed",
     }
 }
 
@@ -283,20 +284,28 @@ pub(crate) fn push_note(notes: &mut String, note: &str) {
 /// Appends what there is to say of a transition besides itself: nothing most of the time.
 pub(crate) fn push_transition_notes(
     notes: &mut String,
+    after: After,
     protocol: Protocol,
     from: State,
     to: State,
     legality: Legality,
     names: Names,
 ) {
-    let unseen = super::unseen::next(protocol, from, to);
+    let unseen = super::unseen::next(after, protocol, from, to);
     match legality {
         Legality::Unexpected => push_note(notes, "unexpected transition"),
         Legality::Linux(why) if unseen.is_empty() => push_note(notes, why),
         Legality::Rfc | Legality::Linux(_) => {}
     }
     if !unseen.is_empty() {
-        push_note(notes, "usually goes on unseen in ");
+        // Of one found by asking it is not known what it was in when the socket was closed.
+        push_note(
+            notes,
+            match after {
+                After::Mini(mini) if !mini.polled => "goes on in ",
+                After::Mini(_) | After::NotKnown | After::Nothing => "usually goes on unseen in ",
+            },
+        );
         let _ = write!(notes, "{}", states(unseen, names, " or "));
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::evidence::{Gathered, Opened};
+use super::half_open::{Pending, Taken};
+use super::mini::{After, Mini};
 use super::places::Places;
 use super::steps::Steps;
 use super::{ConnId, Connection, Owner, OwnerProcess, OwnerSource, Role, Step};
@@ -20,6 +22,9 @@ pub(super) struct Losses {
     /// Accepts and evidence.
     pub(super) evidence: u64,
 }
+
+/// Stands for a time that is not known.
+const NOT_SEEN: u64 = u64::MAX;
 
 /// Events lost below which a socket cannot have come back to the state it was in.
 const SHORTEST_CYCLE: u64 = 2;
@@ -51,6 +56,8 @@ pub(super) struct Entry {
     incomplete: bool,
     /// See [`Gathered::synacks_counted`].
     pub(super) synacks_counted: bool,
+    /// See [`Gathered::half_open_ns`]; [`NOT_SEEN`] for none.
+    half_open_ns: u64,
     opened: Option<Opened>,
     /// All other evidence, where there is any.
     evidence: Option<Box<Gathered>>,
@@ -98,10 +105,45 @@ impl Entry {
             lost_before: Losses::default(),
             incomplete: false,
             synacks_counted: false,
+            half_open_ns: NOT_SEEN,
             opened: None,
             evidence: None,
             held: None,
         }
+    }
+
+    /// One that never had a socket. `counted`: no repetition of its SYN-ACK was missed.
+    pub(super) fn half_open(id: ConnId, pending: &Pending, counted: bool, lost: Losses) -> Self {
+        let event = StateEvent {
+            mono_ns: pending.born_ns.unwrap_or(pending.first_ns),
+            sk: 0,
+            netns: pending.netns,
+            family: pending.family(),
+            protocol: Protocol::Tcp,
+            local: pending.local,
+            remote: pending.remote,
+            from: State::Listen,
+            to: State::SynReceived,
+            local_port_known: true,
+            task: None,
+            counts: None,
+            from_twin: false,
+        };
+        let mut entry = Self::new(id, &event);
+        entry.advance(&event, lost);
+        entry.from_birth = pending.born_ns.is_some();
+        entry.synacks_counted = counted;
+        if !entry.from_birth {
+            entry.steps.forget_last_time();
+        }
+        entry.take_over(&Taken {
+            born_ns: pending.born_ns,
+            retransmits: pending.retransmits,
+        });
+        if pending.listener_closed {
+            entry.evidence_mut().listener_closed = true;
+        }
+        entry
     }
 
     /// Whether `event` belongs to this life of the socket.
@@ -242,6 +284,64 @@ impl Entry {
         }
     }
 
+    /// Takes over what was seen of it while it had no socket.
+    pub(super) fn take_over(&mut self, taken: &Taken) {
+        if let Some(born_ns) = taken.born_ns {
+            self.half_open_ns = born_ns;
+            self.synacks_counted = true;
+        }
+        if taken.retransmits > 0 {
+            let count = &mut self.evidence_mut().synack_retransmits;
+            *count = count.saturating_add(taken.retransmits);
+        }
+    }
+
+    /// What is known of the time after it was closed.
+    pub(super) fn after(&self) -> After {
+        self.evidence
+            .as_ref()
+            .map_or(After::NotKnown, |evidence| evidence.after)
+    }
+
+    /// Its mini-socket, where one is known.
+    pub(super) fn mini_mut(&mut self) -> Option<&mut Mini> {
+        match &mut self.evidence.as_mut()?.after {
+            After::Mini(mini) => Some(mini),
+            After::NotKnown | After::Nothing => None,
+        }
+    }
+
+    /// The state that the socket left when it was closed, and since when it had been in it.
+    pub(super) fn left(&self) -> Option<Step> {
+        self.steps
+            .iter()
+            .filter(|step| step.state != State::Closed)
+            .last()
+    }
+
+    /// Whether all that happened to it up to now was seen.
+    pub(super) fn is_complete(&self, lost: Losses) -> bool {
+        !self.incomplete && !self.has_lost(lost)
+    }
+
+    /// Whether the kernel may have gone on with it in a mini-socket: it was closed in order, as far as is
+    /// known.
+    pub(super) fn may_go_on(&self) -> bool {
+        let in_order = |evidence: &Gathered| {
+            !evidence.reset_received
+                && evidence.reset_sent.is_none()
+                && evidence.error.is_none()
+                && evidence.closed.is_none_or(|counts| counts.error == 0)
+        };
+        self.protocol == Protocol::Tcp
+            && self.role != Role::Listener
+            && matches!(
+                self.left().map(|step| step.state),
+                Some(State::FinWait2 | State::Closing)
+            )
+            && self.evidence.as_deref().is_none_or(in_order)
+    }
+
     /// Takes in what happened beside the state changes.
     pub(super) fn note(&mut self, event: &EvidenceEvent) {
         if let Some(state) = self.state() {
@@ -365,6 +465,7 @@ impl Entry {
         conn.evidence = Gathered {
             opened: self.opened,
             synacks_counted: self.synacks_counted,
+            half_open_ns: (self.half_open_ns != NOT_SEEN).then_some(self.half_open_ns),
             incomplete: self.incomplete || self.has_lost(lost),
             ..self.evidence.as_deref().copied().unwrap_or_default()
         };

@@ -3,6 +3,7 @@
 //! Most connections have nothing but what the socket had counted when it was established, so an open
 //! one keeps that alone in its place, and the rest in a box that is made when something happens.
 
+use super::mini::{After, Mini};
 use crate::event::{Counts, Evidence, EvidenceEvent};
 use crate::state::State;
 
@@ -23,6 +24,11 @@ pub struct Gathered {
     pub synack_retransmits: u32,
     /// Its handshake cannot have begun before its SYN-ACKs could be counted.
     pub synacks_counted: bool,
+    /// When its SYN arrived (`CLOCK_MONOTONIC`, ns), if that was seen: a server's, which has no socket before
+    /// the handshake is complete.
+    pub half_open_ns: Option<u64>,
+    /// What the kernel went on with when the socket was closed.
+    pub after: After,
     /// Retransmissions seen in any later state.
     pub retransmits: u32,
     /// The last run of these.
@@ -172,6 +178,17 @@ impl Gathered {
             Evidence::SynAckRetransmit { .. } => {
                 self.synack_retransmits = self.synack_retransmits.saturating_add(1);
             }
+            Evidence::HandedOver { state } => {
+                self.after = After::Mini(Mini::born(0, state, mono_ns));
+            }
+            Evidence::MiniBorn { mini, state } => {
+                self.after = After::Mini(Mini::born(mini, state, mono_ns));
+            }
+            // Not about the socket, or not told of it afterwards.
+            Evidence::RequestBorn { .. }
+            | Evidence::Destroyed
+            | Evidence::MiniTimer { .. }
+            | Evidence::MiniEnd { .. } => {}
         }
     }
 }

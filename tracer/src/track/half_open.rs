@@ -1,38 +1,66 @@
-//! Half-open connections whose SYN-ACK was sent again.
+//! Half-open connections.
 //!
-//! A half-open connection has no socket that the tracepoint sees, so it is known by its addresses until
-//! the final ACK makes it one. What nobody takes over is forgotten and counted.
-
-use std::net::Ipv6Addr;
+//! One has no socket that the tracepoint sees, so it is known by its ends from its SYN, or from the first
+//! repetition of its SYN-ACK, until the final ACK makes it a socket. What nobody takes over becomes a
+//! connection of its own, that never completed.
 
 use hashlink::LinkedHashMap;
 
-use crate::event::Endpoint;
+use super::waiting::Ends;
+use crate::event::{Endpoint, Family};
 
-/// Half-open connections kept at once.
+/// Half-open connections kept at once; the kernel keeps no more than the backlog of the listener, 4096 by
+/// default.
 const MAX: usize = 4096;
 /// Longer than any SYN-ACK of Linux is waited for after it was sent again (`TCP_RTO_MAX` is 120 s).
 const LIFE_NS: u64 = 130_000_000_000;
+/// A first SYN-ACK is waited for so long (`TCP_TIMEOUT_INIT`); each one later for twice as long.
+const FIRST_WAIT_NS: u64 = 1_000_000_000;
+/// The kernel's timers are late by an eighth at most, and so may we be.
+const SLACK_NS: u64 = 2_000_000_000;
+/// How long after an answer of the kernel what happened before it may come.
+const LATE_NS: u64 = 500_000_000;
+/// Between two questions for the same connection.
+const ASK_AGAIN_NS: u64 = 900_000_000;
+/// Between two looks for those that are over.
+const LOOK_NS: u64 = 100_000_000;
 
 #[derive(Default)]
 pub(super) struct HalfOpen {
-    /// The one whose SYN-ACK was sent last at the end.
-    waiting: LinkedHashMap<Ends, Waiting>,
+    /// The one with the latest news at the end.
+    waiting: LinkedHashMap<Ends, Pending>,
     /// Since when no retransmission was missed.
     counting_since_ns: Option<u64>,
+    /// When to look again for those that are over.
+    next_look_ns: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Ends {
-    netns: Option<u32>,
-    local: (Ipv6Addr, u16),
-    remote: (Ipv6Addr, u16),
+/// What is known of one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) netns: Option<u32>,
+    pub(super) local: Endpoint,
+    pub(super) remote: Endpoint,
+    /// When its SYN arrived, if that was seen.
+    pub(super) born_ns: Option<u64>,
+    /// SYN-ACKs sent again.
+    pub(super) retransmits: u32,
+    /// A listener that it can belong to was closed.
+    pub(super) listener_closed: bool,
+    /// When there was news of it first and last.
+    pub(super) first_ns: u64,
+    pub(super) last_ns: u64,
+    /// By when the next SYN-ACK must be sent if it is to live on.
+    deadline_ns: u64,
+    /// When it was last asked for.
+    asked_ns: Option<u64>,
 }
 
-struct Waiting {
-    retransmits: u32,
-    first_ns: u64,
-    last_ns: u64,
+/// What a connection that got its socket takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) born_ns: Option<u64>,
+    pub(super) retransmits: u32,
 }
 
 impl HalfOpen {
@@ -47,60 +75,98 @@ impl HalfOpen {
         self.counting_since_ns = None;
     }
 
-    /// A SYN-ACK was sent again. Returns how many half-open connections had to go for it.
+    /// A SYN arrived. Returns one that had to go for it.
+    pub(super) fn born(
+        &mut self,
+        netns: Option<u32>,
+        local: &Endpoint,
+        remote: &Endpoint,
+        now_ns: u64,
+    ) -> Option<Pending> {
+        let ends = Ends::new(netns, local, remote);
+        let before = self.waiting.remove(&ends);
+        let mut pending = Pending::new(netns, local, remote, now_ns);
+        pending.born_ns = Some(now_ns);
+        self.waiting.insert(ends, pending);
+        before.or_else(|| self.crowded_out())
+    }
+
+    /// A SYN-ACK was sent again. Returns one that had to go for it.
     pub(super) fn retransmitted(
         &mut self,
         netns: Option<u32>,
         local: &Endpoint,
         remote: &Endpoint,
         now_ns: u64,
-    ) -> u64 {
-        let ends = ends(netns, local, remote);
-        let before = self.waiting.remove(&ends);
-        let (retransmits, first_ns) = before
-            .filter(|waiting| !waiting.is_over(now_ns))
-            .map_or((0, now_ns), |waiting| {
-                (waiting.retransmits, waiting.first_ns)
-            });
-        self.waiting.insert(
-            ends,
-            Waiting {
-                retransmits: retransmits.saturating_add(1),
-                first_ns,
-                last_ns: now_ns,
-            },
-        );
-        if self.waiting.len() <= MAX {
-            return 0;
-        }
-        self.waiting.pop_front();
-        1
+    ) -> Option<Pending> {
+        let ends = Ends::new(netns, local, remote);
+        let mut pending = self
+            .waiting
+            .remove(&ends)
+            .filter(|pending| !pending.is_over(now_ns))
+            .unwrap_or_else(|| Pending::new(netns, local, remote, now_ns));
+        pending.retransmitted(now_ns);
+        self.waiting.insert(ends, pending);
+        self.crowded_out()
     }
 
-    /// How often the SYN-ACK was sent again, and when first and last.
+    /// The kernel says that it is there. Returns whether it was known.
+    pub(super) fn answered(&mut self, ends: &Ends, retransmits: u32, now_ns: u64) -> bool {
+        let Some(pending) = self.waiting.to_back(ends) else {
+            return false;
+        };
+        pending.retransmits = pending.retransmits.max(retransmits);
+        pending.last_ns = now_ns;
+        pending.deadline_ns = now_ns.saturating_add(LIFE_NS);
+        true
+    }
+
+    /// The kernel says that it is gone: it may have got its socket just before.
+    pub(super) fn is_gone(&mut self, ends: &Ends, now_ns: u64) {
+        if let Some(pending) = self.waiting.get_mut(ends)
+            && now_ns > pending.last_ns
+        {
+            pending.deadline_ns = now_ns.saturating_add(LATE_NS);
+        }
+    }
+
+    /// How often the SYN-ACK was sent again, and when there was news of it first and last.
     pub(super) fn get(
         &self,
         netns: Option<u32>,
         local: &Endpoint,
         remote: &Endpoint,
     ) -> Option<(u32, u64, u64)> {
-        let waiting = self.waiting.get(&ends(netns, local, remote))?;
-        Some((waiting.retransmits, waiting.first_ns, waiting.last_ns))
+        let pending = self.waiting.get(&Ends::new(netns, local, remote))?;
+        Some((pending.retransmits, pending.first_ns, pending.last_ns))
     }
 
-    /// The connection got a socket: its count, if there is one.
+    /// The connection got a socket.
     pub(super) fn take(
         &mut self,
         netns: Option<u32>,
         local: &Endpoint,
         remote: &Endpoint,
         now_ns: u64,
-    ) -> Option<u32> {
+    ) -> Option<Taken> {
         if self.waiting.is_empty() {
             return None;
         }
-        let waiting = self.waiting.remove(&ends(netns, local, remote))?;
-        (!waiting.is_over(now_ns)).then_some(waiting.retransmits)
+        let pending = self.waiting.remove(&Ends::new(netns, local, remote))?;
+        (!pending.is_over(now_ns)).then_some(Taken {
+            born_ns: pending.born_ns,
+            retransmits: pending.retransmits,
+        })
+    }
+
+    /// A listener was closed: what it had half-open will not complete.
+    pub(super) fn listener_closed(&mut self, netns: Option<u32>, local: &Endpoint) {
+        let addr = local.wire_addr();
+        for pending in self.waiting.values_mut() {
+            pending.listener_closed |= pending.netns == netns
+                && pending.local.port == local.port
+                && (addr.is_unspecified() || addr == pending.local.wire_addr());
+        }
     }
 
     /// Whether a connection that got its socket now cannot have been half-open before all
@@ -110,32 +176,93 @@ impl HalfOpen {
             .is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > LIFE_NS)
     }
 
-    /// Drops those that cannot become a connection any more. Returns how many.
-    pub(super) fn expire(&mut self, now_ns: u64) -> u64 {
-        let mut expired = 0;
-        while self
-            .waiting
-            .front()
-            .is_some_and(|(_, waiting)| waiting.is_over(now_ns))
-        {
-            self.waiting.pop_front();
-            expired += 1;
+    /// Those to be asked for now, at most `limit`: a SYN-ACK was sent again.
+    pub(super) fn ask(&mut self, now_ns: u64, limit: usize) -> impl Iterator<Item = &Pending> {
+        self.waiting
+            .values_mut()
+            .filter_map(move |pending| {
+                let due = pending.retransmits > 0
+                    && pending
+                        .asked_ns
+                        .is_none_or(|asked_ns| now_ns.saturating_sub(asked_ns) >= ASK_AGAIN_NS);
+                due.then(|| {
+                    pending.asked_ns = Some(now_ns);
+                    &*pending
+                })
+            })
+            .take(limit)
+    }
+
+    /// Those that cannot become a connection any more.
+    pub(super) fn expire(&mut self, now_ns: u64) -> Vec<Pending> {
+        if self.waiting.is_empty() || now_ns < self.next_look_ns {
+            return Vec::new();
         }
-        expired
+        self.next_look_ns = now_ns.saturating_add(LOOK_NS);
+        // The deadlines are not in the order of the news.
+        let mut over = Vec::new();
+        self.waiting.retain(|_, pending| {
+            let is_over = pending.is_over(now_ns);
+            if is_over {
+                over.push(*pending);
+            }
+            !is_over
+        });
+        over.sort_by_key(|pending| pending.last_ns);
+        over
+    }
+
+    /// Any one.
+    pub(super) fn pop(&mut self) -> Option<Pending> {
+        self.waiting.pop_front().map(|(_, pending)| pending)
+    }
+
+    fn crowded_out(&mut self) -> Option<Pending> {
+        (self.waiting.len() > MAX).then(|| self.pop())?
     }
 }
 
-impl Waiting {
+impl Pending {
+    fn new(netns: Option<u32>, local: &Endpoint, remote: &Endpoint, now_ns: u64) -> Self {
+        Self {
+            netns,
+            local: *local,
+            remote: *remote,
+            born_ns: None,
+            retransmits: 0,
+            listener_closed: false,
+            first_ns: now_ns,
+            last_ns: now_ns,
+            deadline_ns: now_ns.saturating_add(LIFE_NS),
+            asked_ns: None,
+        }
+    }
+
+    fn retransmitted(&mut self, now_ns: u64) {
+        let waited_ns = if self.retransmits == 0 && self.born_ns.is_none() {
+            // Of the first one seen it is not known which it was.
+            LIFE_NS / 2
+        } else {
+            now_ns.saturating_sub(self.last_ns).max(FIRST_WAIT_NS)
+        };
+        let next_ns = waited_ns.saturating_mul(2);
+        let latest_ns = next_ns.saturating_add(next_ns / 8).saturating_add(SLACK_NS);
+        self.retransmits = self.retransmits.saturating_add(1);
+        self.last_ns = now_ns;
+        self.deadline_ns = now_ns.saturating_add(latest_ns.min(LIFE_NS));
+    }
+
     fn is_over(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.last_ns) > LIFE_NS
+        now_ns > self.deadline_ns
     }
-}
 
-fn ends(netns: Option<u32>, local: &Endpoint, remote: &Endpoint) -> Ends {
-    Ends {
-        netns,
-        local: (local.mapped_addr(), local.port),
-        remote: (remote.mapped_addr(), remote.port),
+    /// The family of the socket that it would have become.
+    pub(super) fn family(&self) -> Family {
+        if self.local.addr.is_ipv4() {
+            Family::Inet
+        } else {
+            Family::Inet6
+        }
     }
 }
 
@@ -159,11 +286,17 @@ mod tests {
         half_open.retransmitted(Some(1), &local, &remote, SECOND);
         half_open.retransmitted(Some(1), &local, &remote, 3 * SECOND);
         assert_eq!(half_open.take(Some(2), &local, &remote, 4 * SECOND), None);
+        let taken = |retransmits| {
+            Some(Taken {
+                born_ns: None,
+                retransmits,
+            })
+        };
         let mapped = end("::ffff:10.0.0.1", 80);
         let (mapped_remote, now_ns) = (end("::ffff:10.0.0.9", 1234), 4 * SECOND);
         assert_eq!(
             half_open.take(Some(1), &mapped, &mapped_remote, now_ns),
-            Some(2)
+            taken(2)
         );
         assert_eq!(half_open.take(Some(1), &local, &remote, 4 * SECOND), None);
     }
@@ -176,10 +309,37 @@ mod tests {
         assert_eq!(half_open.take(None, &local, &remote, 132 * SECOND), None);
         half_open.retransmitted(None, &local, &remote, SECOND);
         half_open.retransmitted(None, &local, &remote, 132 * SECOND);
-        assert_eq!(half_open.expire(200 * SECOND), 0);
-        assert_eq!(half_open.take(None, &local, &remote, 133 * SECOND), Some(1));
+        assert!(half_open.expire(200 * SECOND).is_empty());
+        let taken = half_open.take(None, &local, &remote, 133 * SECOND);
+        assert_eq!(taken.unwrap().retransmits, 1);
         half_open.retransmitted(None, &local, &remote, SECOND);
-        assert_eq!(half_open.expire(132 * SECOND), 1);
+        assert_eq!(half_open.expire(201 * SECOND).len(), 1);
+    }
+
+    #[test]
+    fn one_whose_next_syn_ack_does_not_come_is_over() {
+        let (local, remote) = (end("10.0.0.1", 80), end("10.0.0.9", 1234));
+        let mut half_open = HalfOpen::default();
+        half_open.born(None, &local, &remote, SECOND);
+        for at in [2, 4, 8] {
+            half_open.retransmitted(None, &local, &remote, at * SECOND);
+        }
+        // The next is due at 16 s, and may be late.
+        assert!(half_open.expire(18 * SECOND).is_empty());
+        let over = half_open.expire(20 * SECOND);
+        assert_eq!(over.len(), 1);
+        assert_eq!(over[0].born_ns, Some(SECOND));
+        assert_eq!(over[0].retransmits, 3);
+    }
+
+    #[test]
+    fn one_that_waits_for_data_is_waited_for() {
+        let (local, remote) = (end("10.0.0.1", 80), end("10.0.0.9", 1234));
+        let mut half_open = HalfOpen::default();
+        half_open.born(None, &local, &remote, SECOND);
+        assert!(half_open.expire(120 * SECOND).is_empty());
+        let taken = half_open.take(None, &local, &remote, 121 * SECOND).unwrap();
+        assert_eq!((taken.born_ns, taken.retransmits), (Some(SECOND), 0));
     }
 
     #[test]
@@ -188,11 +348,30 @@ mod tests {
         let local = end("10.0.0.1", 80);
         let remote = |index: usize| end("10.0.0.9", u16::try_from(index).unwrap());
         for index in 0..MAX {
-            assert_eq!(half_open.retransmitted(None, &local, &remote(index), 1), 0);
+            assert!(half_open.born(None, &local, &remote(index), 1).is_none());
         }
-        assert_eq!(half_open.retransmitted(None, &local, &remote(MAX), 1), 1);
+        let lost = half_open
+            .retransmitted(None, &local, &remote(MAX), 1)
+            .unwrap();
+        assert_eq!(lost.remote, remote(0));
         assert_eq!(half_open.take(None, &local, &remote(0), 1), None);
-        assert_eq!(half_open.take(None, &local, &remote(1), 1), Some(1));
+        assert!(half_open.take(None, &local, &remote(1), 1).is_some());
+    }
+
+    #[test]
+    fn a_closed_listener_is_known_to_what_it_had_half_open() {
+        let mut half_open = HalfOpen::default();
+        for (addr, netns, at) in [("10.0.0.1", 1, 1), ("10.0.0.2", 1, 2), ("10.0.0.1", 2, 3)] {
+            half_open.born(Some(netns), &end(addr, 80), &end("10.0.0.9", 1234), at);
+        }
+        half_open.listener_closed(Some(1), &end("10.0.0.1", 80));
+        half_open.listener_closed(Some(1), &end("0.0.0.0", 81));
+        let closed: Vec<_> = half_open
+            .expire(200 * SECOND)
+            .iter()
+            .map(|pending| pending.listener_closed)
+            .collect();
+        assert_eq!(closed, [true, false, false]);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! `A CL>SS task=7 p0` is an event of socket A, from `CLOSED` to `SYN_SENT`, by process 7, whose local
 //! port is not chosen yet. `A rtx`, `A rst-in`, `A rst-out=14`, `A error=110/113` and `A synack` are
-//! evidence, `+20ms` lets time pass. Each event comes 10 ns after the one before.
+//! evidence, `A mini=TW a` is the birth of the mini-socket a, `a timer=TW` and `a gone=TW` are news of it,
+//! `poll=TW/59000ms` and `poll=-` the kernel's answer for the usual ends, `+20ms` lets time pass. Each event comes 10 ns after the one before.
 
 mod evidence;
+mod follow;
 mod held;
 mod identity;
 mod limits;
@@ -17,7 +19,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::*;
-use crate::event::{AcceptEvent, Counts, Event, Evidence, EvidenceEvent, Task};
+use crate::event::{
+    AcceptEvent, Counts, Event, Evidence, EvidenceEvent, Polled, PolledEvent, Task,
+};
 use crate::filter::{Filter, parse_prefix};
 use crate::state::legality;
 
@@ -73,6 +77,21 @@ impl Sink for Log {
             if transition.after_gap { " gap" } else { "" },
         ));
         self.told.push((conn.clone(), *transition));
+    }
+
+    fn continued(&mut self, conn: &Connection, change: &Continued) {
+        assert!(!self.ended.contains_key(&conn.id), "told after its end");
+        assert_eq!(conn.as_of_ns, change.mono_ns);
+        self.lines.push(format!(
+            "{} {}>{} {} after{}",
+            conn.id.0,
+            name(change.from),
+            name(change.to),
+            change
+                .in_state_ns
+                .map_or("-".to_owned(), |ns| ns.to_string()),
+            if change.polled { " polled" } else { "" },
+        ));
     }
 
     fn ended(&mut self, conn: &Connection, ending: Ending) {
@@ -164,11 +183,41 @@ impl Story {
         }
     }
 
+    /// One that hears of mini-sockets.
+    pub(crate) fn following(time_wait: TimeWait, minis: MiniSight) -> Self {
+        let mut story = Self::patient();
+        story.tracker = Tracker::new(TrackerConfig {
+            max_connections: 100,
+            filter: Filter::default(),
+            time_wait,
+            minis,
+        });
+        story
+    }
+
+    /// One that hears of them by functions, and waits for their end if there is room.
+    fn following_few(max_connections: usize) -> Self {
+        let mut story = Self::patient();
+        story.tracker = Tracker::new(TrackerConfig {
+            max_connections,
+            filter: Filter::default(),
+            time_wait: TimeWait::Wait,
+            minis: MiniSight {
+                births: true,
+                ends: true,
+                polled: false,
+            },
+        });
+        story
+    }
+
     fn with(filter: Filter, max_connections: usize) -> Self {
         Self {
             tracker: Tracker::new(TrackerConfig {
                 max_connections,
                 filter,
+                time_wait: TimeWait::default(),
+                minis: MiniSight::default(),
             }),
             log: Log::default(),
             sockets: HashMap::new(),
@@ -202,6 +251,10 @@ impl Story {
     }
 
     fn event(&mut self, line: &str) {
+        if let Some(answer) = line.strip_prefix("poll=") {
+            self.poll(answer);
+            return;
+        }
         let mut words = line.split_whitespace();
         let sk = sk(words.next().unwrap());
         let what = words.next().unwrap();
@@ -292,6 +345,32 @@ impl Story {
         self.tracker.handle(&Event::State(event), &mut self.log);
     }
 
+    /// `-`, `F2/3000ms`, `half=2`.
+    fn poll(&mut self, answer: &str) {
+        let found = if answer == "-" {
+            Polled::Nothing
+        } else if let Some(retransmits) = answer.strip_prefix("half=") {
+            Polled::HalfOpen {
+                retransmits: retransmits.parse().unwrap(),
+            }
+        } else {
+            let (named, timer) = answer.split_once('/').unwrap();
+            let timer_ms: u64 = timer.strip_suffix("ms").unwrap().parse().unwrap();
+            Polled::Mini {
+                state: state(named),
+                timer_ns: Some(timer_ms * 1_000_000),
+            }
+        };
+        let event = PolledEvent {
+            mono_ns: self.now_ns,
+            netns: Some(1),
+            local: endpoint("10.0.0.1/40000"),
+            remote: endpoint("10.0.0.2/443"),
+            found,
+        };
+        self.tracker.handle(&Event::Polled(event), &mut self.log);
+    }
+
     /// The last life of a socket, and how it ended.
     pub(crate) fn conn_of(&self, socket: &str) -> (Connection, Ending) {
         let sk = sk(socket);
@@ -312,6 +391,12 @@ impl Story {
     /// The time of the last event.
     pub(crate) fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    /// The connection that never had a socket.
+    pub(crate) fn half_open(&self) -> (Connection, Ending) {
+        let mut lives = self.log.ended.values();
+        lives.find(|(conn, _)| conn.sk == 0).unwrap().clone()
     }
 
     /// The first connection, which has ended.
@@ -347,7 +432,7 @@ impl Story {
 }
 
 /// `rst-out=14`, `error=110/113`, `synack ns=1 l=.. r=..`.
-fn evidence<'a>(what: &str, words: impl Iterator<Item = &'a str>) -> Evidence {
+fn evidence<'a>(what: &str, mut words: impl Iterator<Item = &'a str>) -> Evidence {
     match what.split_once('=').unwrap_or((what, "")) {
         ("rtx", _) => Evidence::Retransmit,
         ("rst-in", _) => Evidence::ResetReceived,
@@ -361,14 +446,31 @@ fn evidence<'a>(what: &str, words: impl Iterator<Item = &'a str>) -> Evidence {
                 soft_error: soft_error.parse().unwrap(),
             }
         }
-        ("synack", _) => {
+        ("synack" | "syn", _) => {
             let mut ends = words.map(|word| endpoint(word.split_once('=').unwrap().1));
-            Evidence::SynAckRetransmit {
-                netns: Some(1),
-                local: ends.next().unwrap(),
-                remote: ends.next().unwrap(),
+            let (netns, local) = (Some(1), ends.next().unwrap());
+            let remote = ends.next().unwrap();
+            match what {
+                "syn" => Evidence::RequestBorn {
+                    netns,
+                    local,
+                    remote,
+                },
+                _ => Evidence::SynAckRetransmit {
+                    netns,
+                    local,
+                    remote,
+                },
             }
         }
+        ("freed", _) => Evidence::Destroyed,
+        ("over", to) => Evidence::HandedOver { state: state(to) },
+        ("mini", to) => Evidence::MiniBorn {
+            mini: sk(words.next().unwrap()),
+            state: state(to),
+        },
+        ("timer", to) => Evidence::MiniTimer { state: state(to) },
+        ("gone", from) => Evidence::MiniEnd { state: state(from) },
         _ => panic!("{what}"),
     }
 }

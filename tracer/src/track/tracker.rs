@@ -6,9 +6,11 @@ use hashlink::LinkedHashMap;
 use hashlink::linked_hash_map::{Entry as Slot, RawEntryMut};
 
 use super::entry::{Entry, Losses, Move, is_birth};
+use super::follow::Following;
 use super::half_open::HalfOpen;
 use super::linger::{Closed, Lingering};
 use super::listeners::Listeners;
+use super::mini::{After, MiniEnd, MiniSight, TimeWait};
 use super::places::Places;
 use super::recent::RecentlyClosed;
 use super::stray::Stray;
@@ -28,13 +30,29 @@ const SPARED: usize = 256;
 /// How to track.
 #[derive(Clone, Debug)]
 pub struct TrackerConfig {
-    /// Sockets tracked at once, at least 1. Those that are closed and wait for late evidence give way
-    /// first; then the one that was silent for longest is forgotten, listeners after all others. Each
+    /// Sockets tracked at once, at least 1. Those that are closed and wait for the end of their mini-socket,
+    /// or for late evidence, give way first; then the one that was silent for longest is forgotten, listeners after all others. Each
     /// takes some 256 bytes, as much again once something happened to it beside its state changes, and
     /// up to 2 kB while a filter waits to learn more of it.
     pub max_connections: usize,
     /// Which connections the sink is told of.
     pub filter: Filter,
+    /// When an end is told that is followed by `TIME_WAIT`.
+    pub time_wait: TimeWait,
+    /// Which ways there are to hear of that.
+    pub minis: MiniSight,
+}
+
+impl Default for TrackerConfig {
+    /// A million sockets, no filter, and nothing but the sockets themselves.
+    fn default() -> Self {
+        Self {
+            max_connections: 1_000_000,
+            filter: Filter::default(),
+            time_wait: TimeWait::default(),
+            minis: MiniSight::default(),
+        }
+    }
 }
 
 /// What the tracker has seen, of all connections, selected or not.
@@ -64,33 +82,36 @@ pub struct Stats {
     pub evidence: u64,
     /// Pieces of these about a socket that was not tracked.
     pub evidence_unmatched: u64,
-    /// Half-open connections whose SYN-ACK was sent again, and that were not seen to complete.
-    pub half_open_lost: u64,
+    /// Half-open connections that were forgotten because there were too many.
+    pub half_open_dropped: u64,
 }
 
 /// Turns events into connections and transitions.
 pub struct Tracker {
     max_connections: usize,
     /// By socket address, the one touched last at the end.
-    sockets: LinkedHashMap<u64, Entry>,
-    next_id: u64,
+    pub(super) sockets: LinkedHashMap<u64, Entry>,
+    pub(super) next_id: u64,
     closed: RecentlyClosed,
     /// Closed, but not told yet that they ended.
-    lingering: Lingering,
+    pub(super) lingering: Lingering,
+    pub(super) following: Following,
     stray: Stray,
-    teller: Teller,
+    pub(super) teller: Teller,
 }
 
 /// All but the map of sockets, so that an entry can be worked on in its place.
-struct Teller {
-    filter: Filter,
-    listeners: Listeners,
-    half_open: HalfOpen,
-    places: Places,
-    lost: Losses,
-    stats: Stats,
+pub(super) struct Teller {
+    pub(super) filter: Filter,
+    pub(super) listeners: Listeners,
+    pub(super) half_open: HalfOpen,
+    pub(super) places: Places,
+    pub(super) lost: Losses,
+    pub(super) stats: Stats,
+    /// The births of mini-sockets are seen.
+    sees_minis: bool,
     /// Filled in anew for each call of the sink.
-    conn: Connection,
+    pub(super) conn: Connection,
 }
 
 impl Tracker {
@@ -102,6 +123,7 @@ impl Tracker {
             next_id: 1,
             closed: RecentlyClosed::new(),
             lingering: Lingering::default(),
+            following: Following::new(config.time_wait, config.minis),
             stray: Stray::default(),
             teller: Teller {
                 filter: config.filter,
@@ -110,6 +132,7 @@ impl Tracker {
                 places: Places::default(),
                 lost: Losses::default(),
                 stats: Stats::default(),
+                sees_minis: config.minis.births,
                 conn: blank(),
             },
         }
@@ -121,7 +144,8 @@ impl Tracker {
         match event {
             Event::State(event) => self.handle_state(event, sink),
             Event::Accept(event) => self.handle_accept(event, sink),
-            Event::Evidence(event) => self.handle_evidence(event),
+            Event::Evidence(event) => self.handle_evidence(event, sink),
+            Event::Polled(event) => self.handle_polled(event, sink),
             Event::Place(event) => self.teller.places.learn(event),
         }
     }
@@ -143,22 +167,32 @@ impl Tracker {
         }
     }
 
-    /// Tells the ends of connections that were closed long enough ago for all evidence to be here.
+    /// Tells the ends of connections that were closed long enough ago for all evidence to be here, and of
+    /// those of which no more news is to be expected.
     ///
     /// All events before `now_ns` must have been handled, and all losses told: an end that is told here
     /// comes with its verdict.
     pub fn handle_timeout(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
         while let Some(closed) = self.lingering.pop_over(now_ns) {
+            self.settle(closed, sink);
+        }
+        while let Some(closed) = self.following.waiting.pop_over(now_ns) {
             self.teller.end_closed(&closed, sink);
         }
-        self.teller.stats.half_open_lost += self.teller.half_open.expire(now_ns);
+        for pending in self.teller.half_open.expire(now_ns) {
+            self.end_half_open(&pending, Ending::NeverCompleted, now_ns, sink);
+        }
     }
 
-    /// Ends all that is left: what is closed in the order of closing, then what is open in the order of
-    /// identity. `now_ns` is when the trace stopped.
+    /// Ends all that is left: what is closed in the order of closing, what is half-open, then what is open
+    /// in the order of identity. `now_ns` is when the trace stopped.
     pub fn finish(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
+        self.finish_waiting(now_ns, sink);
         while let Some(closed) = self.lingering.pop() {
             self.teller.end_closed(&closed, sink);
+        }
+        while let Some(pending) = self.teller.half_open.pop() {
+            self.end_half_open(&pending, Ending::StillOpen, now_ns, sink);
         }
         let mut open: Vec<(u64, Entry)> = self.sockets.drain().collect();
         open.sort_unstable_by_key(|(_, entry)| entry.id);
@@ -235,7 +269,7 @@ impl Tracker {
         self.teller.half_open.watching(event.mono_ns);
 
         if let Some(closed) = self.lingering.remove(event.sk) {
-            self.teller.end_closed(&closed, sink);
+            self.settle(closed, sink);
         }
         if let Slot::Occupied(mut slot) = self.sockets.entry(event.sk) {
             if slot.get().continues_with(event) {
@@ -264,6 +298,9 @@ impl Tracker {
             for evidence in self.stray.of(event.sk, event.mono_ns) {
                 entry.note_before(evidence, event.from);
             }
+            if let After::Mini(mini) = entry.after() {
+                self.following.born(mini.address, event.sk);
+            }
         }
         self.teller.advance(&mut entry, event, sink);
         if event.to == State::Closed {
@@ -282,17 +319,18 @@ impl Tracker {
             entry,
             at_ns: event.mono_ns,
         };
+        self.teller.catch_up(&closed, sink);
         if self.tracked() < self.max_connections {
             self.lingering.add(closed);
         } else {
             closed.entry.cut_short();
-            self.teller.end_closed(&closed, sink);
+            self.settle_at_once(&closed, sink);
         }
     }
 
     /// Sockets that take memory.
     fn tracked(&self) -> usize {
-        self.sockets.len() + self.lingering.len()
+        self.sockets.len() + self.lingering.len() + self.following.waiting.len()
     }
 
     /// Makes room for the life that starts with `event`, of what is closed before what is open.
@@ -300,11 +338,13 @@ impl Tracker {
         if self.tracked() < self.max_connections {
             return;
         }
-        if let Some(mut closed) = self.lingering.pop() {
+        if let Some(closed) = self.following.waiting.pop() {
+            self.teller.end_closed(&closed, sink);
+        } else if let Some(mut closed) = self.lingering.pop() {
             if !closed.is_over(event.mono_ns) {
                 closed.entry.cut_short();
             }
-            self.teller.end_closed(&closed, sink);
+            self.settle_at_once(&closed, sink);
         } else if event.to != State::Closed {
             self.age_out(event.mono_ns, sink);
         }
@@ -369,32 +409,69 @@ impl Tracker {
         self.teller.stats.accepts_unmatched += 1;
     }
 
-    fn handle_evidence(&mut self, event: &EvidenceEvent) {
-        let stats = &mut self.teller.stats;
-        stats.evidence += 1;
-        let half_open = &mut self.teller.half_open;
-        half_open.watching(event.mono_ns);
-        if let Evidence::SynAckRetransmit {
-            netns,
-            local,
-            remote,
-        } = &event.what
-        {
-            // With TCP fast open it is the socket of the connection that sends it.
-            if let Some(entry) = self.sockets.get_mut(&event.sk)
-                && entry.role == Role::Server
-            {
-                entry.note(event);
-                return;
+    fn handle_evidence(&mut self, event: &EvidenceEvent, sink: &mut (impl Sink + ?Sized)) {
+        self.teller.stats.evidence += 1;
+        self.teller.half_open.watching(event.mono_ns);
+        match &event.what {
+            Evidence::SynAckRetransmit {
+                netns,
+                local,
+                remote,
+            } => {
+                // With TCP fast open it is the socket of the connection that sends it.
+                if let Some(entry) = self.sockets.get_mut(&event.sk)
+                    && entry.role == Role::Server
+                {
+                    entry.note(event);
+                    return;
+                }
+                let half_open = &mut self.teller.half_open;
+                let dropped = half_open.retransmitted(*netns, local, remote, event.mono_ns);
+                self.teller.stats.half_open_dropped += u64::from(dropped.is_some());
             }
-            let lost = half_open.retransmitted(*netns, local, remote, event.mono_ns);
-            stats.half_open_lost += lost;
-        } else if let Some(entry) = self.sockets.get_mut(&event.sk) {
+            Evidence::RequestBorn {
+                netns,
+                local,
+                remote,
+            } => {
+                let half_open = &mut self.teller.half_open;
+                let dropped = half_open.born(*netns, local, remote, event.mono_ns);
+                self.teller.stats.half_open_dropped += u64::from(dropped.is_some());
+            }
+            Evidence::MiniTimer { state } => {
+                let (mini, now_ns) = (event.sk, event.mono_ns);
+                self.news_of_mini(mini, now_ns, |mini| mini.rearm(*state, now_ns), sink);
+            }
+            Evidence::MiniEnd { state } => {
+                let (mini, now_ns) = (event.sk, event.mono_ns);
+                self.news_of_mini(mini, now_ns, |mini| mini.ended(*state, now_ns), sink);
+            }
+            Evidence::Destroyed => {
+                if let Some(entry) = self.sockets.remove(&event.sk) {
+                    self.teller
+                        .end(event.sk, &entry, Ending::EndUnseen, event.mono_ns, sink);
+                }
+            }
+            Evidence::MiniBorn { mini, .. } => {
+                self.mini_born(*mini, event.sk, sink);
+                self.note(event);
+            }
+            Evidence::Retransmit
+            | Evidence::ResetReceived
+            | Evidence::ResetSent { .. }
+            | Evidence::SocketError { .. }
+            | Evidence::HandedOver { .. } => self.note(event),
+        }
+    }
+
+    /// Evidence of a socket.
+    fn note(&mut self, event: &EvidenceEvent) {
+        if let Some(entry) = self.sockets.get_mut(&event.sk) {
             entry.note(event);
         } else if let Some(closed) = self.lingering.get_mut(event.sk) {
             closed.entry.note(event);
         } else {
-            stats.evidence_unmatched += 1;
+            self.teller.stats.evidence_unmatched += 1;
             if event.what != Evidence::Retransmit {
                 self.stray.remember(event);
             }
@@ -407,6 +484,15 @@ impl Teller {
     fn advance(&mut self, entry: &mut Entry, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
         let transition = entry.advance(event, self.lost);
         self.take_half_open(entry, event);
+        if event.to == State::Closed
+            && self.sees_minis
+            && entry.after() == After::NotKnown
+            && entry.may_go_on()
+            && entry.is_complete(self.lost)
+        {
+            // It would have been born by now.
+            entry.evidence_mut().after = After::Nothing;
+        }
         self.find_owner(entry, &transition);
         entry.decide(&self.filter);
         match entry.verdict {
@@ -497,13 +583,12 @@ impl Teller {
         if entry.role != Role::Server || !completes || entry.remote.port == 0 {
             return;
         }
-        entry.synacks_counted = self.half_open.covers(event.mono_ns);
+        entry.synacks_counted |= self.half_open.covers(event.mono_ns);
         let taken = self
             .half_open
             .take(entry.netns, &entry.local, &entry.remote, event.mono_ns);
-        if let Some(retransmits) = taken {
-            let count = &mut entry.evidence_mut().synack_retransmits;
-            *count = count.saturating_add(retransmits);
+        if let Some(taken) = taken {
+            entry.take_over(&taken);
         }
     }
 
@@ -512,6 +597,7 @@ impl Teller {
         if entry.role == Role::Listener {
             self.listeners.remove(event.sk, entry);
             self.listeners.closed(entry, event.mono_ns);
+            self.half_open.listener_closed(entry.netns, &entry.local);
         } else if entry.role == Role::Server
             && entry.owner.source != OwnerSource::Accept
             && self.listeners.closed_before(entry, event.mono_ns)
@@ -520,11 +606,19 @@ impl Teller {
         }
     }
 
-    fn end_closed(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
-        self.end(closed.sk, &closed.entry, Ending::Closed, closed.at_ns, sink);
+    /// As of the end of its mini-socket, where that is known.
+    pub(super) fn end_closed(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
+        let as_of_ns = match closed.entry.after() {
+            After::Mini(mini) => match mini.end {
+                MiniEnd::At(end_ns) => end_ns.max(closed.at_ns),
+                MiniEnd::NotSeen | MiniEnd::Gone => mini.seen_ns.max(closed.at_ns),
+            },
+            After::NotKnown | After::Nothing => closed.at_ns,
+        };
+        self.end(closed.sk, &closed.entry, Ending::Closed, as_of_ns, sink);
     }
 
-    fn end(
+    pub(super) fn end(
         &mut self,
         sk: u64,
         entry: &Entry,

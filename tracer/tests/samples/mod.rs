@@ -11,8 +11,8 @@ use tracer::render::{Format, Render, RenderOptions, Renderer};
 use tracer::session::{ClockMap, HookReport, HookStatus, Lost, Session, Totals, Verdicts};
 use tracer::state::{Names, State};
 use tracer::track::{
-    ConnId, Connection, Ending, Gathered, Legality, Owner, OwnerProcess, OwnerSource, Role, Step,
-    Transition,
+    ConnId, Connection, Continued, Ending, Gathered, Legality, Owner, OwnerProcess, OwnerSource,
+    Role, Step, Transition,
 };
 
 pub(crate) mod outcomes;
@@ -477,6 +477,18 @@ pub(crate) fn ended(format: Format, color: bool, list: &[Outcome]) -> String {
     String::from_utf8(out.to_vec()).unwrap()
 }
 
+/// What follows the last transition of a client that closes first.
+pub(crate) fn time_wait(last: &Transition) -> Continued {
+    let later_ns = 250_000_000;
+    Continued {
+        mono_ns: last.event.mono_ns + later_ns,
+        from: State::FinWait2,
+        to: State::TimeWait,
+        in_state_ns: last.in_state_ns.map(|ns| ns + later_ns),
+        polled: false,
+    }
+}
+
 /// What a renderer writes of a run with everything that can happen in one.
 pub(crate) fn whole_run(format: Format, color: bool) -> String {
     whole_run_by(Renderer::new(format, options(color)), &[])
@@ -493,6 +505,11 @@ pub(crate) fn whole_run_by(mut renderer: impl Render, more: &[Outcome]) -> Strin
     ] {
         for (conn, transition) in &life {
             renderer.transition(&mut out, &CLOCK, conn, transition);
+        }
+        if let Some((conn, last)) = life.last()
+            && last.event.from == State::FinWait2
+        {
+            renderer.continued(&mut out, &CLOCK, conn, &time_wait(last));
         }
         if let Some((conn, last)) = life.last() {
             let ended_ns = last.event.mono_ns;

@@ -45,6 +45,7 @@ fn observed(step: &Step) -> StateSpan {
         state: step.state,
         since_ns: step.since_ns,
         duration_ns: None,
+        is_minimum: false,
         evidence: SpanEvidence::Observed,
         expected_ns: None,
     }
@@ -55,6 +56,7 @@ pub(crate) fn inferred(state: State, expected_ns: Option<u64>) -> StateSpan {
         state,
         since_ns: None,
         duration_ns: None,
+        is_minimum: false,
         evidence: SpanEvidence::Inferred,
         expected_ns,
     }
@@ -301,6 +303,7 @@ fn with_polled_time_wait(closed: &Connection) -> Diagnosis {
     diagnosis.states.extend(socket_closed.map(|at| StateSpan {
         state: State::TimeWait,
         duration_ns: Some(60 * SECOND),
+        is_minimum: false,
         evidence: SpanEvidence::Polled,
         ..at
     }));

@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::decode::decode;
-use crate::filter::Filter;
 use crate::kernel::{Batch, Kernel};
 use crate::state::State;
 use crate::track::{
@@ -68,7 +67,7 @@ pub(super) fn run(
     };
     let mut tracker = Tracker::new(TrackerConfig {
         max_connections: 1024,
-        filter: Filter::default(),
+        ..TrackerConfig::default()
     });
     let mut batch = Batch::default();
     while !seen.complete() && started.elapsed() < PATIENCE {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Counts, Protocol};
-use crate::track::{Gathered, Opened, ResetSent, Role, SocketError, Step};
+use crate::track::{After, Gathered, Opened, ResetSent, Role, SocketError, Step};
 
 fn errno() -> impl Strategy<Value = u32> {
     proptest::sample::select(vec![0, 0, 13, 32, 99, 103, 104, 110, 111, 113])
@@ -58,6 +58,8 @@ fn gathered() -> impl Strategy<Value = Gathered> {
                 listener_closed: flags[1],
                 incomplete: flags[2],
                 synacks_counted: flags[3],
+                half_open_ns: None,
+                after: After::NotKnown,
                 reset_sent,
                 error,
                 backoff: None,
@@ -99,6 +101,7 @@ fn connection() -> impl Strategy<Value = (Connection, Ending)> {
             Ending::Closed,
             Ending::Closed,
             Ending::StillOpen,
+            Ending::NeverCompleted,
             Ending::AgedOut,
             Ending::EndUnseen,
         ]),

@@ -139,7 +139,7 @@ fn an_end_that_was_not_seen() {
     assert_eq!((found.verdict, found.closed_by), (Verdict::Unknown, LOCAL));
     assert_eq!(
         found.because,
-        "its end was not seen: the kernel used its socket for another connection; \
+        "its end was not seen: the kernel has freed its socket; \
          last seen in FIN_WAIT_1"
     );
     assert_eq!(spans(&found), "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 -");

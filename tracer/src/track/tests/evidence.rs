@@ -184,14 +184,16 @@ fn a_child_takes_over_the_syn_acks_that_were_sent_again() {
 }
 
 #[test]
-fn half_open_connections_that_never_complete_are_counted() {
+fn half_open_connections_that_never_complete_are_told() {
     let mut story = Story::patient();
     let synack = "L synack l=10.0.0.1/80 r=10.0.0.9/1234";
-    story.tell(&[synack, "+131000ms", "A LI>SR"]);
+    let lines = story.tell(&[synack, "+131000ms", "A LI>SR"]);
+    assert_eq!(lines[0], "1 NeverCompleted");
     story.finish();
-    assert_eq!(story.tracker.stats().half_open_lost, 1);
-    assert_eq!(story.conn(1).evidence.synack_retransmits, 0);
-    assert!(story.conn(1).evidence.synacks_counted);
+    assert_eq!(story.conn(1).evidence.synack_retransmits, 1);
+    assert!(!story.conn(1).evidence.synacks_counted);
+    assert_eq!(story.conn(2).evidence.synack_retransmits, 0);
+    assert!(story.conn(2).evidence.synacks_counted);
 }
 
 #[test]

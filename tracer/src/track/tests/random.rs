@@ -13,6 +13,7 @@ enum Input {
     State(Draft),
     Accept { socket: u64, pid: u32 },
     Evidence { socket: u64, what: Evidence },
+    Polled { port: u16, found: Polled },
     Loss(u64),
     Timeout,
 }
@@ -115,7 +116,34 @@ fn evidence() -> impl Strategy<Value = Evidence> {
             local: endpoint("10.0.0.1/1"),
             remote: endpoint(&format!("10.0.0.2/{port}")),
         }),
+        (0..3_u16).prop_map(|port| Evidence::RequestBorn {
+            netns: Some(1),
+            local: endpoint("10.0.0.1/1"),
+            remote: endpoint(&format!("10.0.0.2/{port}")),
+        }),
+        Just(Evidence::Destroyed),
+        mini_state().prop_map(|state| Evidence::HandedOver { state }),
+        (0..SOCKETS, mini_state()).prop_map(|(mini, state)| Evidence::MiniBorn {
+            mini: mini * 64,
+            state,
+        }),
+        mini_state().prop_map(|state| Evidence::MiniTimer { state }),
+        mini_state().prop_map(|state| Evidence::MiniEnd { state }),
     ]
+}
+
+fn mini_state() -> impl Strategy<Value = State> {
+    proptest::sample::select(vec![State::FinWait2, State::TimeWait])
+}
+
+fn polled() -> impl Strategy<Value = (u16, Polled)> {
+    let mini = (mini_state(), proptest::option::of(0..70_000_000_000_u64));
+    let found = prop_oneof![
+        Just(Polled::Nothing),
+        mini.prop_map(|(state, timer_ns)| Polled::Mini { state, timer_ns }),
+        (0..3_u32).prop_map(|retransmits| Polled::HalfOpen { retransmits }),
+    ];
+    (0..3_u16, found)
 }
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
@@ -123,6 +151,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         12 => draft().prop_map(Input::State),
         2 => (0..SOCKETS, 1..4_u32).prop_map(|(socket, pid)| Input::Accept { socket, pid }),
         3 => (0..SOCKETS, evidence()).prop_map(|(socket, what)| Input::Evidence { socket, what }),
+        1 => polled().prop_map(|(port, found)| Input::Polled { port, found }),
         1 => (0..3_u64).prop_map(Input::Loss),
         1 => Just(Input::Timeout),
     ];
@@ -171,13 +200,20 @@ fn events(inputs: &[Input]) -> Vec<Told> {
             Input::Timeout => Told::Timeout(index + 21_000_000),
             Input::Accept { socket, pid } => Told::Event(Event::Accept(AcceptEvent {
                 mono_ns: index,
-                sk: socket * 64,
+                sk: (socket + 1) * 64,
                 task: task(&pid.to_string()),
             })),
             Input::Evidence { socket, what } => Told::Event(Event::Evidence(EvidenceEvent {
                 mono_ns: index,
-                sk: socket * 64,
+                sk: (socket + 1) * 64,
                 what: *what,
+            })),
+            Input::Polled { port, found } => Told::Event(Event::Polled(PolledEvent {
+                mono_ns: index + 22_000_000,
+                netns: Some(1),
+                local: endpoint("10.0.0.1/1"),
+                remote: endpoint(&format!("10.0.0.2/{port}")),
+                found: *found,
             })),
             Input::State(draft) => {
                 let state = states.entry(draft.socket).or_insert(State::Closed);
@@ -185,7 +221,7 @@ fn events(inputs: &[Input]) -> Vec<Told> {
                 *state = draft.to;
                 Told::Event(Event::State(StateEvent {
                     mono_ns: draft.jitter_ns + index,
-                    sk: draft.socket * 64,
+                    sk: (draft.socket + 1) * 64,
                     netns: draft.netns,
                     family: draft.family,
                     protocol: draft.protocol,
@@ -205,12 +241,25 @@ fn events(inputs: &[Input]) -> Vec<Told> {
 
 /// Tells all events to a tracker, and checks its bound at each.
 fn run(inputs: &[Input], filter: Filter, max_connections: usize) -> (Log, Stats) {
-    let mut story = Story::with(filter, max_connections);
+    let mut story = Story::with(filter.clone(), max_connections);
+    story.tracker = Tracker::new(TrackerConfig {
+        max_connections,
+        filter,
+        time_wait: TimeWait::Wait,
+        minis: MiniSight {
+            births: true,
+            ends: true,
+            polled: true,
+        },
+    });
     let mut listened = 0;
     for event in events(inputs) {
         match event {
             Told::Loss(lost) => story.tracker.handle_loss(lost, 0),
-            Told::Timeout(now_ns) => story.tracker.handle_timeout(now_ns, &mut story.log),
+            Told::Timeout(now_ns) => {
+                story.tracker.handle_timeout(now_ns, &mut story.log);
+                story.tracker.fates(now_ns, 2);
+            }
             Told::Event(event) => {
                 story.tracker.handle(&event, &mut story.log);
                 listened += u64::from(matches!(event, Event::State(_)));
@@ -224,6 +273,15 @@ fn run(inputs: &[Input], filter: Filter, max_connections: usize) -> (Log, Stats)
     assert!(stats.accepts_unmatched <= stats.accepts);
     assert_eq!(stats.open, 0);
     (story.log, stats)
+}
+
+/// Address of what never had a socket; no other socket has it.
+const NO_SOCKET: u64 = 0;
+
+/// How many never had a socket.
+fn half_open(log: &Log) -> usize {
+    let conns = log.ended.values().map(|(conn, _)| conn);
+    conns.filter(|conn| conn.sk == NO_SOCKET).count()
 }
 
 /// By connection, the times of its transitions, which name the events.
@@ -261,7 +319,8 @@ proptest! {
             .iter()
             .filter_map(|(conn, _)| seen.insert(conn.id).then_some(conn.id.0))
             .collect();
-        prop_assert_eq!(first, (1..=stats.connections).collect::<Vec<_>>());
+        prop_assert!(first.is_sorted());
+        prop_assert_eq!(first.len() + half_open(&log), log.ended.len());
         prop_assert_eq!(log.ended.len() as u64, stats.connections);
         let aged = log.ended.values().filter(|(_, ending)| *ending == Ending::AgedOut);
         prop_assert_eq!(aged.count() as u64, stats.aged_out);
@@ -309,7 +368,8 @@ proptest! {
         prop_assert!(dropped as u64 <= stats.held_dropped);
 
         let told: HashSet<_> = selected.keys().copied().collect();
-        prop_assert_eq!(&told, &some.ended.keys().copied().collect::<HashSet<_>>());
+        let ended = some.ended.iter().filter(|(_, (conn, _))| conn.sk != NO_SOCKET);
+        prop_assert_eq!(told, ended.map(|(id, _)| *id).collect::<HashSet<_>>());
         for (id, (conn, ending)) in &some.ended {
             prop_assert_eq!(*ending, all.ended[id].1);
             prop_assert_eq!(&conn.steps, &all.ended[id].0.steps);

@@ -1,0 +1,350 @@
+//! What becomes of a connection while it has no socket of its own: half-open before it, in a mini-socket
+//! after it.
+
+use std::collections::HashMap;
+
+use super::entry::Entry;
+use super::half_open::Pending;
+use super::linger::Closed;
+use super::mini::{After, Continued, Fate, Mini, MiniEnd, MiniSight, TimeWait};
+use super::tracker::Tracker;
+use super::waiting::{Ends, Waiting};
+use super::{ConnId, Ending, Sink};
+use crate::event::{Polled, PolledEvent};
+use crate::filter::Verdict;
+use crate::state::State;
+
+/// Closed connections and their mini-sockets.
+#[derive(Default)]
+pub(super) struct Following {
+    time_wait: TimeWait,
+    sight: MiniSight,
+    /// Those whose connection is not told of before there is news of them.
+    pub(super) waiting: Waiting,
+    /// By the address of a mini-socket the socket that it follows, as long as that is tracked.
+    newborn: HashMap<u64, u64>,
+}
+
+impl Following {
+    pub(super) fn new(time_wait: TimeWait, sight: MiniSight) -> Self {
+        Self {
+            time_wait,
+            sight,
+            ..Self::default()
+        }
+    }
+
+    /// The mini-socket of a socket that is tracked.
+    pub(super) fn born(&mut self, mini: u64, sk: u64) {
+        self.newborn.insert(mini, sk);
+    }
+
+    /// Whether the end of the connection is to wait for news.
+    fn waits_for(&self, mini: &Mini) -> bool {
+        mini.end == MiniEnd::NotSeen
+            && (self.time_wait == TimeWait::Wait || mini.state != State::TimeWait)
+            && (self.hears_of(mini) || self.sight.polled)
+    }
+
+    fn hears_of(&self, mini: &Mini) -> bool {
+        self.sight.ends && mini.address != 0
+    }
+}
+
+impl Tracker {
+    /// What the kernel is to be asked about now: connections of which it does not tell by itself what becomes
+    /// of them, at most `limit`. The answers come as [`PolledEvent`]s with the very same ends and namespace;
+    /// what is not answered is asked again a second later.
+    pub fn fates(&mut self, now_ns: u64, limit: usize) -> Vec<Fate> {
+        if !self.following.sight.polled {
+            return Vec::new();
+        }
+        let mut fates: Vec<Fate> = self
+            .teller
+            .half_open
+            .ask(now_ns, limit)
+            .map(|pending| Fate {
+                netns: pending.netns,
+                local: pending.local,
+                remote: pending.remote,
+                half_open: true,
+            })
+            .collect();
+        let room = limit.saturating_sub(fates.len());
+        let closed = self.following.waiting.ask(now_ns, room);
+        fates.extend(closed.map(|closed| Fate {
+            netns: closed.entry.netns,
+            local: closed.entry.local,
+            remote: closed.entry.remote,
+            half_open: false,
+        }));
+        fates
+    }
+
+    /// News of the mini-socket at an address.
+    pub(super) fn news_of_mini(
+        &mut self,
+        address: u64,
+        now_ns: u64,
+        change: impl FnOnce(&mut Mini),
+        sink: &mut (impl Sink + ?Sized),
+    ) {
+        if let Some(closed) = self.following.waiting.news_of_mini(address, now_ns) {
+            self.teller.change_mini(closed, change, sink);
+            if let After::Mini(mini) = closed.entry.after()
+                && !self.following.waits_for(&mini)
+                && let Some(closed) = self.following.waiting.remove_mini(address)
+            {
+                self.teller.end_closed(&closed, sink);
+            }
+            return;
+        }
+        let Some(sk) = self.following.newborn.get(&address) else {
+            return;
+        };
+        if let Some(closed) = self.lingering.get_mut(*sk) {
+            self.teller.change_mini(closed, change, sink);
+        } else if let Some(mini) = self.sockets.get_mut(sk).and_then(Entry::mini_mut) {
+            // Its socket's last transition, on another CPU, is still to come.
+            change(mini);
+        }
+    }
+
+    /// A mini-socket follows a socket that is tracked.
+    pub(super) fn mini_born(&mut self, mini: u64, sk: u64, sink: &mut (impl Sink + ?Sized)) {
+        if let Some(before) = self.following.waiting.remove_mini(mini) {
+            self.teller.end_closed(&before, sink);
+        }
+        self.following.born(mini, sk);
+    }
+
+    /// The kernel's answer.
+    pub(super) fn handle_polled(&mut self, event: &PolledEvent, sink: &mut (impl Sink + ?Sized)) {
+        let ends = Ends::new(event.netns, &event.local, &event.remote);
+        let now_ns = event.mono_ns;
+        match event.found {
+            Polled::HalfOpen { retransmits } => {
+                self.teller.half_open.answered(&ends, retransmits, now_ns);
+                return;
+            }
+            Polled::Nothing => self.teller.half_open.is_gone(&ends, now_ns),
+            Polled::Mini { .. } => {}
+        }
+        let Some(closed) = self.following.waiting.news_of_ends(&ends, now_ns) else {
+            return;
+        };
+        if now_ns <= closed.at_ns {
+            return;
+        }
+        match event.found {
+            Polled::Mini { state, timer_ns } => {
+                let closed_ns = closed.at_ns;
+                if closed.entry.mini_mut().is_none() {
+                    closed.entry.evidence_mut().after = After::Mini(Mini::unseen(closed_ns));
+                }
+                self.teller
+                    .change_mini(closed, |mini| mini.answer(state, timer_ns, now_ns), sink);
+            }
+            Polled::Nothing | Polled::HalfOpen { .. } => {
+                self.teller
+                    .change_mini(closed, |mini| mini.is_gone(now_ns), sink);
+            }
+        }
+        let goes_on = match closed.entry.after() {
+            After::Mini(mini) => self.following.waits_for(&mini),
+            After::NotKnown | After::Nothing => false,
+        };
+        if !goes_on && let Some(closed) = self.following.waiting.remove_ends(&ends) {
+            self.teller.end_closed(&closed, sink);
+        }
+    }
+
+    /// All evidence of a closed connection is here: it ends, unless it goes on in a mini-socket of which there
+    /// will be news.
+    pub(super) fn settle(&mut self, closed: Closed, sink: &mut (impl Sink + ?Sized)) {
+        let after = closed.entry.after();
+        let address = match after {
+            After::Mini(mini) => mini.address,
+            After::NotKnown | After::Nothing => 0,
+        };
+        self.following.newborn.remove(&address);
+        let waits = closed.entry.verdict == Verdict::Yes
+            && match after {
+                After::Mini(mini) => self.following.waits_for(&mini),
+                After::NotKnown => self.following.sight.polled && closed.entry.may_go_on(),
+                After::Nothing => false,
+            };
+        if !waits {
+            self.teller.end_closed(&closed, sink);
+            return;
+        }
+        let before = match after {
+            After::Mini(mini) if self.following.hears_of(&mini) => {
+                let waiting = &mut self.following.waiting;
+                waiting.add_mini(address, closed, mini.seen_ns)
+            }
+            After::Mini(_) | After::NotKnown | After::Nothing => {
+                let entry = &closed.entry;
+                let ends = Ends::new(entry.netns, &entry.local, &entry.remote);
+                self.following.waiting.add_ends(ends, closed)
+            }
+        };
+        if let Some(before) = before {
+            self.teller.end_closed(&before, sink);
+        }
+    }
+
+    /// There is no room to wait for anything.
+    pub(super) fn settle_at_once(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
+        if let After::Mini(mini) = closed.entry.after() {
+            self.following.newborn.remove(&mini.address);
+        }
+        self.teller.end_closed(closed, sink);
+    }
+
+    /// Ends all that wait for news, in the order of closing.
+    pub(super) fn finish_waiting(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
+        let mut waiting: Vec<Closed> =
+            std::iter::from_fn(|| self.following.waiting.pop()).collect();
+        waiting.sort_unstable_by_key(|closed| (closed.at_ns, closed.entry.id));
+        for mut closed in waiting {
+            let complete = closed.entry.is_complete(self.teller.lost);
+            if let Some(mini) = closed.entry.mini_mut()
+                && complete
+                && !mini.polled
+            {
+                // Its end would have been seen.
+                mini.seen_ns = mini.seen_ns.max(now_ns);
+            }
+            self.teller.end_closed(&closed, sink);
+        }
+    }
+
+    /// A connection that was half-open, and never got a socket, as far as was seen.
+    pub(super) fn end_half_open(
+        &mut self,
+        pending: &Pending,
+        ending: Ending,
+        now_ns: u64,
+        sink: &mut (impl Sink + ?Sized),
+    ) {
+        let id = ConnId(self.next_id);
+        self.next_id += 1;
+        self.teller.stats.connections += 1;
+        self.teller.end_half_open(id, pending, ending, now_ns, sink);
+    }
+}
+
+impl super::tracker::Teller {
+    /// Tells what changed of a mini-socket while its socket was not closed yet.
+    pub(super) fn catch_up(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
+        if let After::Mini(mini) = closed.entry.after() {
+            let before = Mini {
+                state: mini.first,
+                end: MiniEnd::NotSeen,
+                ..mini
+            };
+            self.tell_changes(closed, &before, &mini, sink);
+        }
+    }
+
+    fn change_mini(
+        &mut self,
+        closed: &mut Closed,
+        change: impl FnOnce(&mut Mini),
+        sink: &mut (impl Sink + ?Sized),
+    ) {
+        let Some(mini) = closed.entry.mini_mut() else {
+            return;
+        };
+        let before = *mini;
+        change(mini);
+        let now = *mini;
+        self.tell_changes(closed, &before, &now, sink);
+    }
+
+    fn tell_changes(
+        &mut self,
+        closed: &Closed,
+        before: &Mini,
+        now: &Mini,
+        sink: &mut (impl Sink + ?Sized),
+    ) {
+        if closed.entry.verdict != Verdict::Yes {
+            return;
+        }
+        let left = closed.entry.left();
+        // Where its TIME_WAIT began with the close, the line of that has said so.
+        if now.state == State::TimeWait
+            && before.state != State::TimeWait
+            && let Some(mono_ns) = now.time_wait_ns
+            && mono_ns > closed.at_ns
+        {
+            let since_ns = left
+                .filter(|left| left.state == State::FinWait2)
+                .and_then(|left| left.since_ns);
+            let change = Continued {
+                mono_ns,
+                from: State::FinWait2,
+                to: State::TimeWait,
+                in_state_ns: since_ns.and_then(|since_ns| mono_ns.checked_sub(since_ns)),
+                polled: now.polled,
+            };
+            self.tell_continued(closed, &change, sink);
+        }
+        if before.end == MiniEnd::NotSeen
+            && let MiniEnd::At(mono_ns) = now.end
+        {
+            let since_ns = if now.state == State::TimeWait {
+                now.time_wait_ns
+            } else {
+                left.and_then(|left| left.since_ns)
+            };
+            let change = Continued {
+                mono_ns,
+                from: now.state,
+                to: State::Closed,
+                in_state_ns: since_ns.and_then(|since_ns| mono_ns.checked_sub(since_ns)),
+                polled: now.polled,
+            };
+            self.tell_continued(closed, &change, sink);
+        }
+    }
+
+    fn tell_continued(
+        &mut self,
+        closed: &Closed,
+        change: &Continued,
+        sink: &mut (impl Sink + ?Sized),
+    ) {
+        let lost = self.lost;
+        closed
+            .entry
+            .describe(&mut self.conn, closed.sk, change.mono_ns, lost);
+        sink.continued(&self.conn, change);
+    }
+
+    fn end_half_open(
+        &mut self,
+        id: ConnId,
+        pending: &Pending,
+        ending: Ending,
+        now_ns: u64,
+        sink: &mut (impl Sink + ?Sized),
+    ) {
+        let counted = self.half_open.covers(pending.first_ns);
+        let mut entry = Entry::half_open(id, pending, counted, self.lost);
+        if let Some(task) = self.listeners.owner_of(&entry) {
+            let places = &mut self.places;
+            entry.offer_owner(&task, super::OwnerSource::Listener, places, &self.filter);
+        }
+        entry.decide(&self.filter);
+        // Of one that is over it is known that it was there when there was last news of it.
+        let as_of_ns = if ending == Ending::NeverCompleted {
+            pending.last_ns
+        } else {
+            now_ns
+        };
+        self.end(0, &entry, ending, as_of_ns, sink);
+    }
+}

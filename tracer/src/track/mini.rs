@@ -1,0 +1,168 @@
+//! What a connection goes on with after its socket was closed: the mini-socket (`struct
+//! inet_timewait_sock`), in which the kernel keeps the end of `FIN_WAIT_2`, and `TIME_WAIT`.
+//!
+//! What is known of one comes from functions of the kernel, each call of which is seen, or from asking the
+//! kernel now and then: its timer then tells when `TIME_WAIT` began and when it is over.
+
+use crate::event::Endpoint;
+use crate::state::State;
+
+/// How long `TIME_WAIT` lasts at least: `TCP_TIMEWAIT_LEN`, a constant of the kernel. Its timer is coarse and
+/// can be some seconds late.
+pub const TIME_WAIT_NS: u64 = 60_000_000_000;
+
+/// What is known of the time after the socket was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum After {
+    /// Nothing: nobody would have told.
+    #[default]
+    NotKnown,
+    /// The connection was over with its socket: a mini-socket would have been seen.
+    Nothing,
+    /// A mini-socket went on with it.
+    Mini(Mini),
+}
+
+/// The life of a mini-socket, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mini {
+    /// Its kernel address, reused by the kernel as soon as it is gone; 0 where it is not known.
+    pub address: u64,
+    /// The state it began with; `FIN_WAIT_2` where that was not seen.
+    pub first: State,
+    /// The last state known.
+    pub state: State,
+    /// When `TIME_WAIT` began (`CLOCK_MONOTONIC`, ns); `None` where it did not, or where that is not known.
+    pub time_wait_ns: Option<u64>,
+    /// Its end.
+    pub end: MiniEnd,
+    /// When it was last known to be there.
+    pub seen_ns: u64,
+    /// When its timer was due, by the last answer of the kernel.
+    pub due_ns: Option<u64>,
+    /// Known by asking, not by functions of the kernel.
+    pub polled: bool,
+}
+
+/// How a mini-socket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MiniEnd {
+    /// It may be there still.
+    NotSeen,
+    /// It ended at this time.
+    At(u64),
+    /// It is gone, ended at some time after [`Mini::seen_ns`].
+    Gone,
+}
+
+/// Which ways there are to hear of mini-sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MiniSight {
+    /// Their birth is seen (`inet_twsk_hashdance*`).
+    pub births: bool,
+    /// Their change to `TIME_WAIT` and their end are seen (`__inet_twsk_schedule`, `inet_twsk_kill`).
+    pub ends: bool,
+    /// Somebody asks the kernel for [`super::Tracker::fates`].
+    pub polled: bool,
+}
+
+/// When the end of a connection is told that goes on after its socket was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeWait {
+    /// When it is over.
+    Wait,
+    /// As soon as it is in `TIME_WAIT`, of which it is known how long it lasts.
+    #[default]
+    Expect,
+}
+
+/// A connection changed its state after its socket was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Continued {
+    /// When (`CLOCK_MONOTONIC`, ns).
+    pub mono_ns: u64,
+    /// State left: `FIN_WAIT_2` or `TIME_WAIT`.
+    pub from: State,
+    /// State entered: `TIME_WAIT` or `CLOSED`.
+    pub to: State,
+    /// Time spent in `from`, the socket's part included; `None` where its beginning is not known.
+    pub in_state_ns: Option<u64>,
+    /// Found by asking: the time is calculated from the kernel's timer.
+    pub polled: bool,
+}
+
+/// A connection of which the kernel has to be asked what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// Inode number of its network namespace.
+    pub netns: Option<u32>,
+    /// This side.
+    pub local: Endpoint,
+    /// The other side.
+    pub remote: Endpoint,
+    /// It is half-open; else its socket was closed.
+    pub half_open: bool,
+}
+
+impl Mini {
+    /// One whose birth was seen.
+    pub(super) fn born(address: u64, state: State, now_ns: u64) -> Self {
+        Self {
+            address,
+            first: state,
+            state,
+            time_wait_ns: (state == State::TimeWait).then_some(now_ns),
+            end: MiniEnd::NotSeen,
+            seen_ns: now_ns,
+            due_ns: None,
+            polled: false,
+        }
+    }
+
+    /// One that there may be since its socket was closed, to be asked for.
+    pub(super) fn unseen(closed_ns: u64) -> Self {
+        Self {
+            polled: true,
+            ..Self::born(0, State::FinWait2, closed_ns)
+        }
+    }
+
+    /// Its timer was set again.
+    pub(super) fn rearm(&mut self, state: State, now_ns: u64) {
+        if state == State::TimeWait && self.state != State::TimeWait {
+            self.time_wait_ns = Some(now_ns);
+        }
+        self.state = state;
+        self.seen_ns = now_ns;
+    }
+
+    /// The kernel says that it is there.
+    pub(super) fn answer(&mut self, state: State, timer_ns: Option<u64>, now_ns: u64) {
+        self.due_ns = timer_ns.map(|timer_ns| now_ns.saturating_add(timer_ns));
+        if state == State::TimeWait && self.state != State::TimeWait {
+            // Not before it was last seen in FIN_WAIT_2, nor after now: the clock tick has its grain.
+            self.time_wait_ns = self.due_ns.map(|due_ns| {
+                due_ns
+                    .saturating_sub(TIME_WAIT_NS)
+                    .clamp(self.seen_ns.min(now_ns), now_ns)
+            });
+        }
+        self.state = state;
+        self.seen_ns = now_ns;
+    }
+
+    /// The kernel says that it is gone. Where its timer was due since it was seen, that ended it; a segment
+    /// of the peer, or a new connection with the same ends, can end it before.
+    pub(super) fn is_gone(&mut self, now_ns: u64) {
+        self.end = match self.due_ns {
+            Some(due_ns) if (self.seen_ns..=now_ns).contains(&due_ns) => MiniEnd::At(due_ns),
+            _ => MiniEnd::Gone,
+        };
+    }
+
+    /// It ended.
+    pub(super) fn ended(&mut self, state: State, now_ns: u64) {
+        self.state = state;
+        self.end = MiniEnd::At(now_ns);
+    }
+}

@@ -1,0 +1,257 @@
+//! What becomes of a connection before it has a socket, and after.
+
+use super::*;
+
+const ENDS: &str = "l=10.0.0.1/80 r=10.0.0.9/1234";
+const CLIENT: [&str; 3] = ["A SS>ES", "A ES>F1", "A F1>F2"];
+
+fn functions(time_wait: TimeWait) -> Story {
+    let minis = MiniSight {
+        births: true,
+        ends: true,
+        polled: false,
+    };
+    Story::following(time_wait, minis)
+}
+
+fn polling(time_wait: TimeWait) -> Story {
+    let minis = MiniSight {
+        polled: true,
+        ..MiniSight::default()
+    };
+    Story::following(time_wait, minis)
+}
+
+fn mini(story: &Story) -> Mini {
+    match story.conn(1).evidence.after {
+        After::Mini(mini) => mini,
+        After::NotKnown | After::Nothing => panic!("no mini-socket"),
+    }
+}
+
+#[test]
+fn the_end_of_time_wait_is_waited_for() {
+    let mut story = functions(TimeWait::Wait);
+    story.tell(&CLIENT);
+    let lines = story.tell(&["A mini=F2 a", "A F2>CL", "+20ms", "+3000ms"]);
+    assert_eq!(lines, ["1 F2>CL 20 Client ?"]);
+    let lines = story.tell(&["a timer=TW", "a timer=TW", "+60000ms", "a gone=TW"]);
+    assert_eq!(
+        lines,
+        [
+            "1 F2>TW 3020000050 after",
+            "1 TW>CL 60000000030 after",
+            "1 Closed"
+        ]
+    );
+    let conn = story.conn(1);
+    assert_eq!(conn.as_of_ns, 63_020_001_110);
+    assert_eq!(mini(&story).time_wait_ns, Some(3_020_001_080));
+    assert_eq!(mini(&story).end, MiniEnd::At(63_020_001_110));
+    assert!(story.finish().is_empty());
+}
+
+#[test]
+fn a_time_wait_that_has_begun_can_be_expected_to_end() {
+    let mut story = functions(TimeWait::Expect);
+    story.tell(&CLIENT);
+    let lines = story.tell(&["A mini=F2 a", "A F2>CL", "+20ms", "a timer=TW", "a gone=TW"]);
+    assert_eq!(lines[1..], ["1 F2>TW 20000040 after", "1 Closed"]);
+    assert_eq!(mini(&story).end, MiniEnd::NotSeen);
+    let mut story = functions(TimeWait::Expect);
+    story.tell(&CLIENT);
+    let lines = story.tell(&["A mini=TW a", "A F2>CL", "+20ms"]);
+    assert_eq!(lines[1..], ["1 Closed"]);
+}
+
+#[test]
+fn news_can_come_before_the_last_transition_and_before_the_evidence_is_complete() {
+    let mut story = functions(TimeWait::Wait);
+    story.tell(&CLIENT);
+    let lines = story.tell(&["A mini=F2 a", "a timer=TW", "A F2>CL", "a gone=TW", "+20ms"]);
+    // It went to TIME_WAIT before its socket said so: the line of that says enough.
+    assert_eq!(
+        lines,
+        ["1 F2>CL 30 Client ?", "1 TW>CL 20 after", "1 Closed"]
+    );
+    assert_eq!(mini(&story).first, State::FinWait2);
+}
+
+#[test]
+fn an_address_used_again_ends_what_it_was_used_for() {
+    let mut story = functions(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A mini=TW a", "A F2>CL", "+20ms"]);
+    let lines = story.tell(&["B F1>F2", "B mini=TW a"]);
+    assert_eq!(lines[1..], ["1 Closed"]);
+    assert_eq!(mini(&story).end, MiniEnd::NotSeen);
+    let lines = story.tell(&["B F2>CL", "+20ms", "a gone=TW"]);
+    assert_eq!(lines[1..], ["2 TW>CL 20000030 after", "2 Closed"]);
+}
+
+#[test]
+fn where_births_are_seen_none_means_that_it_is_over() {
+    let mut story = functions(TimeWait::Wait);
+    story.tell(&CLIENT);
+    let lines = story.tell(&["A F2>CL", "+20ms"]);
+    assert_eq!(lines[1..], ["1 Closed"]);
+    assert_eq!(story.conn(1).evidence.after, After::Nothing);
+    let mut story = functions(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tracker.handle_loss(0, 1);
+    story.tell(&["A F2>CL", "+20ms"]);
+    assert_eq!(story.conn(1).evidence.after, After::NotKnown);
+}
+
+#[test]
+fn without_news_it_is_given_up_and_at_the_end_it_lasted_until_then() {
+    let mut story = functions(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A mini=TW a", "A F2>CL", "+20ms", "+74000ms"]);
+    assert_eq!(story.tell(&["+1000ms"]), ["1 Closed"]);
+    let mut story = functions(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A mini=TW a", "A F2>CL", "+20ms", "+10000ms"]);
+    assert_eq!(story.finish(), ["1 Closed"]);
+    assert_eq!(mini(&story).seen_ns, 10_020_001_080);
+}
+
+#[test]
+fn what_waits_gives_way_first() {
+    let mut story = Story::following_few(3);
+    story.tell(&CLIENT);
+    story.tell(&["A mini=TW a", "A F2>CL", "+20ms"]);
+    let lines = story.tell(&["B LI>SR", "C LI>SR", "D LI>SR"]);
+    assert_eq!(lines[2..], ["1 Closed", "4 LI>SR - Server ?"]);
+    assert_eq!(story.tracker.stats().aged_out, 0);
+}
+
+#[test]
+fn the_kernels_timer_tells_when_time_wait_began_and_ended() {
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+20ms"]);
+    assert_eq!(story.tracker.fates(story.now_ns, 10).len(), 1);
+    // Asked already.
+    assert!(story.tracker.fates(story.now_ns, 10).is_empty());
+    let lines = story.tell(&["+5000ms", "poll=F2/55000ms", "+5000ms", "poll=TW/57000ms"]);
+    assert_eq!(lines, ["1 F2>TW 7020000060 after polled"]);
+    assert_eq!(story.tracker.fates(story.now_ns, 10).len(), 1);
+    let lines = story.tell(&["+56000ms", "poll=TW/1000ms", "+2000ms", "poll=-"]);
+    assert_eq!(lines, ["1 TW>CL 60000000020 after polled", "1 Closed"]);
+    assert!(mini(&story).polled);
+    assert!(story.tracker.fates(u64::MAX, 10).is_empty());
+}
+
+#[test]
+fn what_is_gone_before_its_time_ended_at_some_time_before() {
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+20ms", "poll=TW/59980ms", "+1000ms"]);
+    assert_eq!(story.tell(&["poll=-"]), ["1 Closed"]);
+    assert_eq!(mini(&story).end, MiniEnd::Gone);
+    // Never there when it was asked for.
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    let lines = story.tell(&["A F2>CL", "poll=-", "+20ms", "poll=-"]);
+    assert_eq!(lines[1..], ["1 Closed"]);
+    assert_eq!(story.conn(1).evidence.after, After::NotKnown);
+}
+
+#[test]
+fn one_answer_is_enough_where_the_end_is_expected() {
+    let mut story = polling(TimeWait::Expect);
+    story.tell(&CLIENT);
+    let lines = story.tell(&["A F2>CL", "+20ms", "+1000ms", "poll=TW/59500ms"]);
+    assert_eq!(lines[1..], ["1 F2>TW 520000040 after polled", "1 Closed"]);
+}
+
+#[test]
+fn what_was_reset_is_not_asked_for() {
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    let lines = story.tell(&["A rst-in", "A F2>CL", "+20ms"]);
+    assert_eq!(lines[1..], ["1 Closed"]);
+    assert!(story.tracker.fates(story.now_ns, 10).is_empty());
+}
+
+#[test]
+fn a_child_is_half_open_since_its_syn() {
+    for birth in ["A LI>SR", "A LI>SR r0 l0"] {
+        let mut story = functions(TimeWait::Wait);
+        story.tell(&[
+            &format!("L syn {ENDS}"),
+            &format!("L synack {ENDS}"),
+            "+50ms",
+        ]);
+        story.tell(&[&format!("{birth} {ENDS}"), "A SR>ES", "A ES>CL"]);
+        story.finish();
+        let conn = story.conn(1);
+        assert_eq!(conn.evidence.half_open_ns, Some(1010));
+        assert_eq!(conn.evidence.synack_retransmits, 1);
+        assert!(conn.evidence.synacks_counted);
+        assert_eq!(conn.steps[0].since_ns, Some(50_001_040));
+    }
+}
+
+#[test]
+fn a_handshake_that_is_not_completed_is_a_connection_of_its_own() {
+    let mut story = functions(TimeWait::Wait);
+    let (syn, synack) = (format!("L syn {ENDS}"), format!("L synack {ENDS}"));
+    let lines = story.tell(&[
+        "L CL>LI task=5 l=0.0.0.0/80 r=0.0.0.0/0",
+        &syn,
+        "+1000ms",
+        &synack,
+        "+2000ms",
+        &synack,
+        "+6000ms",
+    ]);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(story.tell(&["+1000ms"]), ["2 NeverCompleted"]);
+    let conn = story.conn(2);
+    assert_eq!((conn.role, conn.sk), (Role::Server, 0));
+    assert_eq!(owner(conn), "Listener:5");
+    assert_eq!(conn.evidence.synack_retransmits, 2);
+    assert_eq!(story.steps(2), steps(&[("SR", Some(1020))]));
+    assert_eq!(conn.as_of_ns, 3_000_001_060);
+}
+
+#[test]
+fn a_half_open_connection_is_told_of_at_the_end_and_filtered() {
+    let filter = Filter {
+        ports: "81".parse().unwrap(),
+        ..Filter::default()
+    };
+    for (filter, expected) in [(Filter::default(), 1), (filter, 0)] {
+        let mut story = Story::with(filter, 100);
+        story.event(&format!("L syn {ENDS}"));
+        assert_eq!(story.finish().len(), expected);
+    }
+}
+
+#[test]
+fn one_that_the_kernel_no_longer_has_may_have_got_its_socket_just_before() {
+    let ends = "l=10.0.0.1/40000 r=10.0.0.2/443";
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&[&format!("L synack {ends}"), "+1000ms"]);
+    assert!(story.tracker.fates(story.now_ns, 9)[0].half_open);
+    story.tell(&["poll=half=2", "+1000ms", "poll=-", "+100ms"]);
+    assert_eq!(story.tell(&["A LI>SR"]), ["1 LI>SR - Server ?"]);
+    story.finish();
+    assert_eq!(story.conn(1).evidence.synack_retransmits, 2);
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&[&format!("L synack {ends}"), "+1000ms"]);
+    let lines = story.tell(&["poll=-", "+100ms", "+600ms"]);
+    assert_eq!(lines, ["1 NeverCompleted"]);
+}
+
+#[test]
+fn a_socket_that_is_freed_has_ended() {
+    let mut story = Story::patient();
+    let lines = story.tell(&["A CL>SS p0", "A freed", "B ES>CL", "B freed", "+20ms"]);
+    assert_eq!(
+        lines[1..],
+        ["1 EndUnseen", "2 ES>CL - Unknown ?", "2 Closed"]
+    );
+}
