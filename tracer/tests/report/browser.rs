@@ -254,6 +254,11 @@ impl Page {
         ))
     }
 
+    /// As it would be printed.
+    pub(crate) fn on_paper(&mut self) {
+        self.call("Emulation.setEmulatedMedia", &json!({"media": "print"}));
+    }
+
     /// Asserts that the page had nothing to complain of, and that no text of it became code.
     pub(crate) fn assert_clean(&mut self) {
         let breaches = self.eval("window.breaches");

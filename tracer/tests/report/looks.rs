@@ -1,6 +1,6 @@
 //! How the page looks and feels: contrast, narrow windows, paper, and 10,000 connections.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::browser::{DESK, Look, Page};
 use crate::samples::outcomes::outcomes;
@@ -96,12 +96,17 @@ fn paper_gets_a_table() {
     let Some(mut page) = Page::open(&story::page(800), DESK) else {
         return;
     };
+    page.on_paper();
     page.eval("dispatchEvent(new Event('beforeprint'))");
+    let rows = page.eval("document.querySelectorAll('#printed tbody tr').length");
+    assert_eq!(rows, 200);
+    assert_eq!(page.text("#printed p"), "The first 200 of 803:");
+    let visible = page.eval("['.board', '.toolbar', '#losses', '#printed table', '.diagram'].map((one) => document.querySelector(one).checkVisibility())");
+    assert_eq!(visible, json!([false, false, true, true, true]));
     assert_eq!(
-        page.eval("document.querySelectorAll('#printed tbody tr').length"),
-        500
+        page.eval("document.querySelectorAll('details:not([open])').length"),
+        0
     );
-    assert_eq!(page.text("#printed p"), "The first 500 of 803:");
 }
 
 /// Times between frames while the list is scrolled from one end towards the other.

@@ -3,6 +3,9 @@
 /** A shape beside every verdict: colour alone says nothing. */
 const MARKS = { failed: "\u2715", stuck: "\u29d6", doubtful: "?", fine: "\u2713", open: "\u25cb", listener: "\u25c7" };
 
+/** From bad to good. */
+const KINDS = ["failed", "doubtful", "fine", "open"];
+
 function markOf(verdict, kind) {
   return verdict === "open" ? MARKS.open : MARKS[kind];
 }
@@ -25,7 +28,7 @@ function drawFacts(view) {
 const filtersText = (filters) => filters.map(([name, value]) => (value === "true" ? name : `${name} ${value}`)).join(", ");
 
 function drawLosses(view) {
-  const { totals, losses } = view.model;
+  const { session, totals, losses } = view.model;
   const notes = [];
   if (totals.lost > 0) {
     notes.push(notice("bad", `${plural(totals.lost, "transition was", "transitions were")} lost.`,
@@ -34,7 +37,7 @@ function drawLosses(view) {
     notes.push(notice("warn", "No transition was lost, but evidence was.",
       "Verdicts and owners of that time may be unknown.", lossList(totals.lost_reasons)));
   } else if (totals.uncounted === null) {
-    notes.push(notice("good", "Nothing was lost.", "Every transition the kernel reported is in here."));
+    notes.push(notice("good", "Nothing was lost.", session.filters.length === 0 ? "Every transition that the kernel reported is in here." : "Every transition that the filters let through is in here."));
   }
   if (totals.uncounted !== null) {
     notes.push(notice("warn", "Transitions may be lost uncounted.", `${totals.uncounted}.`));
@@ -69,7 +72,8 @@ function lossList(reasons) {
 function drawVerdicts(view) {
   const { verdicts, totals } = view.model;
   const told = [...verdicts.values()].filter((one) => one.count > 0);
-  const connections = told.filter((one) => one.kind !== "listener");
+  const connections = told.filter((one) => one.kind !== "listener")
+    .sort((a, b) => KINDS.indexOf(barKind(a)) - KINDS.indexOf(barKind(b)));
   const all = connections.reduce((sum, one) => sum + one.count, 0);
   const bar = el("div", { class: "verdict-bar", role: "img",
     "aria-label": connections.map((one) => `${count(one.count)} ${spoken(one.verdict)}`).join(", ") });

@@ -1,6 +1,6 @@
 // Puts the page together.
 
-const PRINTED_MAX = 500;
+const PRINTED_MAX = 200;
 
 function main() {
   const view = new View(readModel(JSON.parse(byId("data").textContent)));
@@ -30,8 +30,7 @@ function main() {
     performance.mark("drawn");
   }));
   keysOfThePage(view);
-  addEventListener("beforeprint", () => printList(view));
-  addEventListener("afterprint", () => byId("printed").replaceChildren());
+  printing(view);
 }
 
 function drawControls(view) {
@@ -120,7 +119,20 @@ function keysOfThePage(view) {
   });
 }
 
-/** On paper there is no scrolling: the first of the list as a table. */
+/** On paper nothing can be opened or scrolled: all is open, and the first of the list stand in a table. */
+function printing(view) {
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const one of opened) one.open = true;
+    printList(view);
+  });
+  addEventListener("afterprint", () => {
+    for (const one of opened) one.open = false;
+    byId("printed").replaceChildren();
+  });
+}
+
 function printList(view) {
   const printed = view.list.slice(0, PRINTED_MAX);
   byId("printed").replaceChildren(

@@ -54,9 +54,6 @@ function complete(conn, data, verdicts) {
   conn.local = endpoint(conn.local_addr, conn.local_port);
   conn.remote = endpoint(conn.remote_addr, conn.remote_port);
   conn.process = processName(conn);
-  conn.text = [conn.verdict, conn.process, conn.local, conn.remote, conn.role, conn.because ?? "",
-    conn.reset_reason ?? "", conn.container ?? "", conn.pod ?? "", conn.unit ?? "", ...conn.spans.map((span) => span.state)].join(" ").toLowerCase();
-  conn.numbers = new Set([conn.local_port, conn.remote_port, conn.pid, Number(conn.conn), conn.netns].map(String));
   return conn;
 }
 

@@ -14,6 +14,7 @@ const STYLE: &str = concat!(
     include_str!("glance.css"),
     include_str!("lanes.css"),
     include_str!("charts.css"),
+    include_str!("print.css"),
 );
 
 /// One script: its files share one scope, later ones use what earlier ones define.

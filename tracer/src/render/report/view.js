@@ -114,16 +114,29 @@ function timeBounds(model) {
   return { from, to };
 }
 
-/** Every word has to be found; a number is a port, a process, a connection, or part of an address. */
+/** Every word has to be found. */
 function searchFor(search) {
-  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-  return (conn) => words.every((word) => {
-    if (/^\d+$/.test(word)) {
-      return conn.numbers.has(word) || conn.local_addr.includes(word) || conn.remote_addr.includes(word);
-    }
-    if (word.startsWith("state:")) return conn.spans.some((span) => span.state.toLowerCase() === word.slice(6));
-    if (word.startsWith("hint:")) return conn.hints.some((hint) => hint.name === word.slice(5));
-    return conn.text.includes(word);
-  });
+  const tests = search.toLowerCase().split(/\s+/).filter(Boolean).map(testFor);
+  return (conn) => tests.every((test) => test(conn));
+}
+
+function testFor(word) {
+  if (/^\d+$/.test(word)) return (conn) => isNumberOf(conn, word);
+  if (word.startsWith("state:")) return (conn) => conn.spans.some((span) => span.state.toLowerCase() === word.slice(6));
+  if (word.startsWith("hint:")) return (conn) => conn.hints.some((hint) => hint.name === word.slice(5));
+  return (conn) => textOf(conn).includes(word);
+}
+
+/** A number is a port, a process, a connection, a namespace, or a part of an address. */
+function isNumberOf(conn, word) {
+  return [conn.local_port, conn.remote_port, conn.pid, conn.conn, conn.netns].some((number) => String(number) === word)
+    || conn.local_addr.includes(word) || conn.remote_addr.includes(word);
+}
+
+/** What words are looked for in; made when it is first needed. */
+function textOf(conn) {
+  conn.text ??= [conn.verdict, spoken(conn.verdict), conn.process, conn.local, conn.remote, conn.role, conn.because ?? "",
+    conn.reset_reason ?? "", conn.container ?? "", conn.pod ?? "", conn.unit ?? "", conn.is_stuck ? "stuck" : "", ...conn.spans.map((span) => span.state)].join(" ").toLowerCase();
+  return conn.text;
 }
 
