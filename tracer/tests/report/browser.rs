@@ -254,6 +254,14 @@ impl Page {
         ))
     }
 
+    /// In another time zone.
+    pub(crate) fn live_in(&mut self, zone: &str) {
+        self.call(
+            "Emulation.setTimezoneOverride",
+            &json!({"timezoneId": zone}),
+        );
+    }
+
     /// As it would be printed.
     pub(crate) fn on_paper(&mut self) {
         self.call("Emulation.setEmulatedMedia", &json!({"media": "print"}));

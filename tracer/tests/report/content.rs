@@ -6,6 +6,7 @@ use tracer::event::Comm;
 use tracer::render::Report;
 
 use crate::samples::outcomes::outcomes;
+use crate::samples::session;
 use crate::story::{self, Outcome};
 
 /// What the page is told.
@@ -40,8 +41,26 @@ pub(crate) fn column(data: &Value, name: &str) -> Vec<Value> {
         .collect()
 }
 
+/// A run whose every text is hostile.
+pub(crate) fn hostile_page() -> String {
+    let script = "</title></script><script>alert(1)</script>";
+    let mut session = session();
+    for text in [&mut session.host, &mut session.kernel, &mut session.arch] {
+        text.push_str(script);
+    }
+    session.filters.push(("comm".to_owned(), script.to_owned()));
+    session
+        .missing_fields
+        .push((script.to_owned(), script.to_owned()));
+    for hook in &mut session.hooks {
+        hook.name.push_str(script);
+        hook.purpose.push_str(script);
+    }
+    story::write(Report::default(), &session, &hostile(), &[])
+}
+
 /// Names and sentences that would be code if they became part of the markup.
-pub(crate) fn hostile() -> Vec<Outcome> {
+fn hostile() -> Vec<Outcome> {
     let names = [
         "</script><img>",
         "\"><svg onload=a",
@@ -77,7 +96,7 @@ fn every_row_has_every_column() {
 
 #[test]
 fn no_text_can_end_the_block_it_stands_in() {
-    let page = story::page_of(&hostile());
+    let page = hostile_page();
     let block = between(&page, "id=\"data\">", "</script>");
     assert!(!block.contains('<'));
     let data = data(&page);
@@ -105,7 +124,12 @@ fn beyond_the_cap_the_failed_are_listed_first_and_everything_is_counted() {
         .iter()
         .filter(|(_, diagnosis, _)| diagnosis.verdict == Verdict::Refused)
         .count();
-    let data = data(&story::write(Report::listing(1_000), &outcomes, &[]));
+    let data = data(&story::write(
+        Report::listing(1_000),
+        &session(),
+        &outcomes,
+        &[],
+    ));
     let listed = column(&data, "verdict");
     assert_eq!(listed.len(), 1_000);
     let count_of = |verdict: &str| listed.iter().filter(|one| *one == verdict).count();
@@ -143,7 +167,7 @@ fn beyond_the_cap_the_failed_are_listed_first_and_everything_is_counted() {
 #[test]
 fn losses_stay_few_however_many_there_were() {
     let losses: Vec<_> = (0..10_000).map(|index| (index * 1_000_000, 1)).collect();
-    let data = data(&story::write(Report::default(), &[], &losses));
+    let data = data(&story::write(Report::default(), &session(), &[], &losses));
     let told = data["losses"].as_array().unwrap();
     assert!(told.len() <= 1_000, "{}", told.len());
     let sum: u64 = told

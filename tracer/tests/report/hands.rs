@@ -1,10 +1,12 @@
 //! The page in use: by keyboard, by mouse, and by those who want it to run their code.
 
 use serde_json::json;
+use tracer::render::Report;
 
 use crate::browser::{DESK, Page};
-use crate::content::hostile;
+use crate::content::hostile_page;
 use crate::samples::outcomes::outcomes;
+use crate::samples::session;
 use crate::story;
 
 /// Visible text of the rows in sight.
@@ -21,7 +23,7 @@ fn shown(page: &mut Page) -> String {
 
 #[test]
 fn a_hostile_name_stays_a_name() {
-    let Some(mut page) = Page::open(&story::page_of(&hostile()), DESK) else {
+    let Some(mut page) = Page::open(&hostile_page(), DESK) else {
         return;
     };
     // Everything that shows such a text is opened.
@@ -44,6 +46,7 @@ fn a_hostile_name_stays_a_name() {
         page.text("#details")
             .contains("</script><img src=x onerror=alert(1)>.")
     );
+    assert!(page.text("#host").ends_with("<script>alert(1)</script>"));
     let markup = page.eval(
         "document.querySelectorAll('img, iframe, object, embed, body script:not(#data)').length",
     );
@@ -300,12 +303,38 @@ fn times_are_of_the_viewers_zone_or_utc() {
     let Some(mut page) = Page::open(&story::page(10), DESK) else {
         return;
     };
-    page.eval("document.querySelectorAll('#zone button')[1].click()");
-    let facts = page.text("#facts");
+    page.live_in("Asia/Kolkata");
+    for (choice, begin) in [
+        (1, "2026-03-01 12:00:00.000 to 12:02:01.500 UTC2m00s"),
+        (0, "2026-03-01 17:30:00.000 to 17:32:01.500 UTC+05:302m00s"),
+    ] {
+        page.eval(&format!(
+            "document.querySelectorAll('#zone button')[{choice}].click()"
+        ));
+        let facts = page.text("#facts");
+        assert!(facts.starts_with(begin), "{facts}");
+    }
+}
+
+#[test]
+fn what_is_not_listed_is_said() {
+    let outcomes: Vec<_> = story::connections_of(2_000).collect();
+    let html = story::write(Report::listing(100), &session(), &outcomes, &[]);
+    let Some(mut page) = Page::open(&html, DESK) else {
+        return;
+    };
+    let shown = shown(&mut page);
     assert!(
-        facts.starts_with("2026-03-01 12:00:00.000 to 12:02:01.500 UTC2m00s"),
-        "{facts}"
+        shown.starts_with("100 shown; 100 of 2,000 are listed"),
+        "{shown}"
     );
+    let text = page.text("#attention");
+    assert!(
+        text.contains("more failed than are listed here one by one."),
+        "{text}"
+    );
+    assert!(page.text("#verdicts").contains("at least 0stuck"));
+    page.assert_clean();
 }
 
 #[test]

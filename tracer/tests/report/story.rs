@@ -5,7 +5,7 @@ use tracer::diagnose::{ClosedBy, Diagnosis, SpanEvidence, StateSpan, Verdict};
 use tracer::event::Comm;
 use tracer::hints::{self, STUCK_AFTER_NS};
 use tracer::render::{Render, Report};
-use tracer::session::{ClockMap, Lost, Totals, Verdicts};
+use tracer::session::{ClockMap, Lost, Session, Totals, Verdicts};
 use tracer::state::State;
 use tracer::track::{ConnId, Connection, Ending, OwnerSource};
 
@@ -66,22 +66,24 @@ const PEERS: [(&str, u16); 6] = [
 /// A run of so many connections, told to a report; the page.
 pub(crate) fn page(connections: u64) -> String {
     let outcomes: Vec<_> = listeners().chain(connections_of(connections)).collect();
-    write(
-        Report::default(),
-        &outcomes,
-        &[(60 * SECOND, 41), (61 * SECOND, 7)],
-    )
+    let losses = [(60 * SECOND, 41), (61 * SECOND, 7)];
+    write(Report::default(), &session(), &outcomes, &losses)
 }
 
 /// A run without a loss of these connections.
 pub(crate) fn page_of(outcomes: &[Outcome]) -> String {
-    write(Report::default(), outcomes, &[])
+    write(Report::default(), &session(), outcomes, &[])
 }
 
-/// The same by a given report. `losses`: when, and how many transitions.
-pub(crate) fn write(mut report: Report, outcomes: &[Outcome], losses: &[(u64, u64)]) -> String {
+/// A run by a given report. `losses`: when, and how many transitions.
+pub(crate) fn write(
+    mut report: Report,
+    session: &Session,
+    outcomes: &[Outcome],
+    losses: &[(u64, u64)],
+) -> String {
     let mut out = BytesMut::new();
-    report.start(&mut out, &session());
+    report.start(&mut out, session);
     let mut totals = Totals {
         verdicts: Verdicts::default(),
         duration_ns: DURATION_NS,

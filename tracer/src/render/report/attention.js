@@ -1,6 +1,7 @@
 // What needs somebody: the failed and the stuck, those of one cause together.
 
 const CAUSES_SHOWN = 6;
+const CAUSES_MORE = 50;
 
 function drawAttention(view) {
   const causes = causesOf(view.model.connections);
@@ -10,14 +11,20 @@ function drawAttention(view) {
     return;
   }
   const list = el("ol", { class: "causes" });
-  const show = (all) => list.replaceChildren(...causes.slice(0, all ? causes.length : CAUSES_SHOWN).map((cause) => causeItem(view, cause)));
-  show(false);
-  const more = causes.length - CAUSES_SHOWN;
-  const showAll = more > 0 ? button({ class: "quiet" }, `Show ${plural(more, "more cause", "more causes")}`, () => {
-    show(true);
-    showAll.remove();
-  }) : null;
-  box.replaceChildren(...[el("h3", {}, "Failed and stuck"), list, showAll].filter(Boolean));
+  const more = button({ class: "quiet" }, "", () => show(CAUSES_MORE));
+  const show = (number) => {
+    list.append(...causes.splice(0, number).map((cause) => causeItem(view, cause)));
+    more.textContent = `Show ${plural(Math.min(causes.length, CAUSES_MORE), "more", "more")} of ${plural(causes.length, "cause", "causes")}`;
+    more.hidden = causes.length === 0;
+  };
+  show(CAUSES_SHOWN);
+  const unlisted = failedButNotListed(view.model);
+  box.replaceChildren(...[el("h3", {}, "Failed and stuck"), list, more,
+    unlisted > 0 ? el("p", { class: "faint" }, `${count(unlisted)} more failed than are listed here one by one.`) : null].filter(Boolean));
+}
+
+function failedButNotListed({ verdicts, connections }) {
+  return sumOf([...verdicts.values()], "failed") - connections.filter((conn) => conn.kind === "failed").length;
 }
 
 /** Failed and stuck connections by what happened and with whom; the most urgent first. */

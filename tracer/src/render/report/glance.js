@@ -83,13 +83,16 @@ function drawVerdicts(view) {
     bar.append(part);
   }
   const failed = sumOf(connections, "failed"), doubtful = sumOf(connections, "doubtful");
-  const stuck = view.model.connections.filter((conn) => conn.is_stuck).length;
+  const { connections: listed } = view.model;
+  const stuck = listed.filter((conn) => conn.is_stuck).length;
+  // The stuck come after the failed: there may be more than are listed, if these are all.
+  const maybeMore = listed.length < all && listed.every((conn) => urgency(conn) < 2);
   const listeners = sumOf(told, "listener");
   byId("verdicts").replaceChildren(
     el("div", { class: "figures" },
       figure(count(all), all === 1 ? "connection" : "connections", ""),
       figure(count(failed), "failed", failed > 0 ? "k-failed" : ""),
-      stuck > 0 ? figure(count(stuck), "stuck for a time", "k-stuck") : null,
+      stuck > 0 || maybeMore ? figure((maybeMore ? "at least " : "") + count(stuck), "stuck for a time", "k-stuck") : null,
       doubtful > 0 ? figure(count(doubtful), "cancelled or not known", "k-doubtful") : null,
       listeners > 0 ? figure(count(listeners), listeners === 1 ? "listener" : "listeners", "") : null,
       figure(count(totals.shown), "transitions", "")),
