@@ -5,6 +5,7 @@ mod doctor;
 mod exit;
 mod live;
 mod logging;
+mod report;
 mod states;
 mod summary;
 mod trace;
@@ -37,6 +38,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => trace::run(&cli.trace),
         Some(Command::Trace(arguments)) => trace::run(&arguments),
         Some(Command::Summary(arguments)) => summary::run(&arguments),
+        Some(Command::Report(arguments)) => report::run(&arguments),
         Some(Command::States(arguments)) => states::run(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
     };

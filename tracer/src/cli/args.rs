@@ -49,6 +49,7 @@ Examples:
   sudo tracer -o timeline --addr 10.0.0.0/8  one block per connection, when it ends
   sudo tracer -o jsonl --duration 60s > s.jsonl
   sudo tracer summary --duration 60s         what went wrong in the next minute, and how much there was
+  sudo tracer report --duration 60s > report.html  a page to look at, with every connection on a time axis
   tracer states CLOSE_WAIT                   what it means when a connection stays there
   sudo tracer doctor                         whether this machine can run it, and how to mend it";
 
@@ -58,6 +59,8 @@ pub(super) enum Command {
     Trace(Box<TraceArgs>),
     /// Sum up a run at its end: failures, resets, leaks, slow handshakes, traffic, times in the states
     Summary(Box<SummaryArgs>),
+    /// Write a run as one HTML page to standard output at its end, to look at in a browser
+    Report(Box<ReportArgs>),
     /// Explain the TCP states: names on every system, what they mean, what to check
     States(StatesArgs),
     /// Say whether this machine can run tracer, and how to mend what is missing
@@ -232,6 +235,15 @@ pub(super) struct SummaryArgs {
         help_heading = "Output"
     )]
     pub(super) color: ColorChoice,
+
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    #[command(flatten)]
+    pub(super) filters: FilterArgs,
 
     #[command(flatten)]
     pub(super) limits: LimitArgs,

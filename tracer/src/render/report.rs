@@ -81,9 +81,10 @@ impl Render for Report {
         &mut self,
         _out: &mut BytesMut,
         _clock: &ClockMap,
-        _conn: &Connection,
-        _transition: &Transition,
+        conn: &Connection,
+        transition: &Transition,
     ) {
+        self.stats.begin(conn, transition);
     }
 
     fn ended(

@@ -1,6 +1,7 @@
 //! How the command behaves: what comes out when, and how it ends.
 
 mod places;
+mod reporting;
 mod summing;
 
 use std::io::{BufRead, BufReader, Read};
@@ -27,7 +28,7 @@ const BUFFER_KIB: u32 = 4 * 1024;
 const TRANSITIONS: usize = 12;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 16] = [
+    let all: [(&str, RunOne); 17] = [
         ("cli::lines_come_within_100_ms", lines_come_at_once),
         ("cli::interrupt_loses_nothing", interrupt_loses_nothing),
         ("cli::terminate_ends_it_as_well", terminate_ends_it),
@@ -36,6 +37,7 @@ pub(crate) fn suites() -> impl Iterator<Item = Suite> {
         ("cli::losses_are_counted", losses_are_counted),
         ("cli::formats_show_the_same", formats_show_the_same),
         ("cli::summary", summing::counts_are_those_of_what_happened),
+        ("cli::report", reporting::a_page_holds_what_happened),
         ("cli::head_ends_it_quietly", head_ends_it_quietly),
         ("cli::full_disk", places::full_disk),
         (

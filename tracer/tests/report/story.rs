@@ -93,6 +93,7 @@ pub(crate) fn write(
     for (conn, diagnosis, ending) in outcomes {
         totals.verdicts.add(diagnosis.verdict);
         totals.events += conn.steps.len() as u64 - 1;
+        let conn = &begin(&mut report, &mut out, conn);
         let judged = Diagnosis {
             hints: hints::at_end(conn, *ending, diagnosis, STUCK_AFTER_NS),
             ..diagnosis.clone()
@@ -117,6 +118,23 @@ pub(crate) fn write(
     report.clock_changed(&mut out, &stepped);
     report.end(&mut out, &stepped, end_ns, &totals);
     String::from_utf8(out.to_vec()).unwrap()
+}
+
+/// Tells the first transition. In the tracker's steps there is no state before it, as in the samples'.
+fn begin(report: &mut Report, out: &mut BytesMut, conn: &Connection) -> Connection {
+    let mut conn = conn.clone();
+    if !conn.from_birth || conn.steps.len() < 2 {
+        return conn;
+    }
+    let since_ns = conn.steps[1].since_ns.unwrap();
+    let mut newborn = Connection {
+        steps: vec![conn.steps.remove(0)],
+        ..conn.clone()
+    };
+    let first = step(&mut newborn, since_ns - CLOCK.mono_ns, conn.steps[0].state);
+    newborn.steps.remove(0);
+    report.transition(out, &CLOCK, &newborn, &first);
+    conn
 }
 
 fn listeners() -> impl Iterator<Item = Outcome> {

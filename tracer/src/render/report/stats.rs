@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::diagnose::{Diagnosis, SpanEvidence};
+use crate::event::StateEvent;
 use crate::render::span::{Lasted, spans};
 use crate::state::State;
-use crate::track::{Connection, Ending};
+use crate::track::{Connection, Ending, Transition};
 
 /// What the diagram and the histograms show.
 #[derive(Debug, Default)]
@@ -46,6 +47,16 @@ pub(super) struct Stays {
 }
 
 impl Stats {
+    /// Counts how a connection began: what it came from is in no timeline.
+    pub(super) fn begin(&mut self, conn: &Connection, transition: &Transition) {
+        let StateEvent { from, to, .. } = transition.event;
+        let is_first = conn.from_birth && conn.steps.len() == 1;
+        let is_named = |state| !matches!(state, State::Unknown(_));
+        if is_first && is_named(from) && is_named(to) {
+            self.edges.entry((from, to)).or_default().count += 1;
+        }
+    }
+
     /// Counts a connection at its end.
     pub(super) fn add(
         &mut self,
@@ -55,7 +66,7 @@ impl Stats {
         now_ns: u64,
     ) {
         let spans = spans(conn, diagnosis, ending, now_ns);
-        let mut before = born_in(conn).map(|state| (state, None));
+        let mut before: Option<(State, Option<u64>)> = None;
         for span in spans
             .iter()
             .filter(|span| !matches!(span.known.state, State::Unknown(_)))
@@ -92,13 +103,6 @@ impl Stats {
             self.states.entry(state).or_default().still_in += 1;
         }
     }
-}
-
-/// The state before the first of the timeline, where the birth was seen.
-fn born_in(conn: &Connection) -> Option<State> {
-    let first = conn.steps.first()?;
-    let is_known = conn.from_birth && conn.steps.len() > 1;
-    (is_known && !matches!(first.state, State::Unknown(_))).then_some(first.state)
 }
 
 /// How durations are spread.
