@@ -53,7 +53,10 @@ impl Durations {
     /// The shortest of the durations that at least `quantile` (0 to 1) of all do not exceed, or up to 1 %
     /// less, so that it never says more than was measured. `None` if there is none.
     pub fn quantile_ns(&self, quantile: f64) -> Option<u64> {
-        let value = self.histogram.value_at_quantile(quantile);
+        // 0.28 as a binary fraction is a little more than 28 of 100, which must not count as one more.
+        let value = self
+            .histogram
+            .value_at_quantile(quantile * (1.0 - 4.0 * f64::EPSILON));
         let lowest = self.histogram.lowest_equivalent(value);
         (self.count() > 0).then(|| lowest.clamp(self.min_ns, self.max_ns))
     }
@@ -101,6 +104,17 @@ mod tests {
         assert_eq!(durations.max_ns(), Some(u64::MAX));
         assert_eq!(durations.quantile_ns(0.0), Some(0));
         assert_eq!(durations.powers_of_two(), [(0, 1), (1, 1), (1 << 63, 1)]);
+    }
+
+    #[test]
+    fn a_quantile_is_not_one_duration_further() {
+        let mut durations = Durations::default();
+        for ns in 1..=100 {
+            durations.add(ns);
+        }
+        for (percent, ns) in [(0.28, 28), (0.29, 29), (0.57, 57), (0.99, 99), (1.0, 100)] {
+            assert_eq!(durations.quantile_ns(percent), Some(ns));
+        }
     }
 
     proptest! {
