@@ -12,6 +12,7 @@ use bytes::BytesMut;
 
 use super::Render;
 use crate::diagnose::Diagnosis;
+use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::track::{Connection, Ending, Transition};
 
@@ -27,7 +28,7 @@ use stats::Stats;
 /// Connections and listeners that a report lists one by one.
 pub const LISTED_MAX: usize = 20_000;
 
-/// Losses and changes of the clock that are told one by one.
+/// Losses, changes of the clock and hints about many connections that are told one by one.
 const REMARKS_MAX: usize = 1_000;
 
 /// Renders a run as one HTML page, written by [`Render::end`].
@@ -37,6 +38,8 @@ pub struct Report {
     kept: Sample,
     stats: Stats,
     losses: Vec<Loss>,
+    /// Hints about many connections at once; those about one stand with it.
+    hints: Vec<Told>,
     clocks: Vec<ClockMap>,
     /// Changes of the clock beyond those kept.
     clocks_untold: u64,
@@ -65,6 +68,7 @@ impl Report {
             kept: Sample::new(connections_max),
             stats: Stats::default(),
             losses: Vec::new(),
+            hints: Vec::new(),
             clocks: Vec::new(),
             clocks_untold: 0,
         }
@@ -98,6 +102,12 @@ impl Render for Report {
     ) {
         self.stats.add(conn, diagnosis, ending, now_ns);
         self.kept.offer(conn, diagnosis, ending, now_ns);
+    }
+
+    fn hint(&mut self, _out: &mut BytesMut, _clock: &ClockMap, told: &Told) {
+        if told.conn.is_none() && self.hints.len() < REMARKS_MAX {
+            self.hints.push(told.clone());
+        }
     }
 
     fn clock_changed(&mut self, _out: &mut BytesMut, clock: &ClockMap) {

@@ -103,6 +103,16 @@ fn an_empty_trace_says_so() {
 }
 
 #[test]
+fn what_only_many_connections_tell_is_told_once() {
+    let Some(mut page) = Page::open(&story::page_of(&[]), DESK) else {
+        return;
+    };
+    let text = page.text("#attention");
+    assert_eq!(text.matches("CLOSE_WAIT for 2.000s").count(), 1, "{text}");
+    assert!(text.contains("Told at 12:00:03.700"), "{text}");
+}
+
+#[test]
 fn losses_stand_at_the_top() {
     let Some(mut page) = Page::open(&story::page(50), DESK) else {
         return;

@@ -3,14 +3,16 @@
 use bytes::BytesMut;
 use tracer::diagnose::{ClosedBy, Diagnosis, SpanEvidence, StateSpan, Verdict};
 use tracer::event::Comm;
-use tracer::hints::{self, STUCK_AFTER_NS};
+use tracer::hints::{self, STUCK_AFTER_NS, Told};
 use tracer::render::{Render, Report};
 use tracer::session::{ClockMap, Lost, Session, Totals, Verdicts};
 use tracer::state::State;
 use tracer::track::{ConnId, Connection, Ending, OwnerSource};
 
 use crate::samples::outcomes::{diagnosis, inferred};
-use crate::samples::{CLOCK, MS, NOBODY, SECOND, client, endpoint, owner, server, session, step};
+use crate::samples::{
+    CLOCK, MS, NOBODY, SECOND, client, endpoint, owner, server, session, step, stuck,
+};
 
 /// What a renderer is told at the end of a connection.
 pub(crate) type Outcome = (Connection, Diagnosis, Ending);
@@ -114,6 +116,14 @@ pub(crate) fn write(
         mono_ns: end_ns,
         wall_ns: CLOCK.wall_ns(end_ns) + 1_500_000_000,
     };
+    let about_one = stuck();
+    let about_many = Told {
+        conn: None,
+        ..about_one.clone()
+    };
+    for told in [about_one, about_many] {
+        report.hint(&mut out, &CLOCK, &told);
+    }
     assert!(out.is_empty(), "the page is written at the end");
     report.clock_changed(&mut out, &stepped);
     report.end(&mut out, &stepped, end_ns, &totals);

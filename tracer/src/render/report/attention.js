@@ -6,8 +6,9 @@ const CAUSES_MORE = 50;
 function drawAttention(view) {
   const causes = causesOf(view.model.connections);
   const box = byId("attention");
+  const ofMany = hintsOfMany(view);
   if (causes.length === 0) {
-    box.replaceChildren(el("p", { class: "calm" }, "No connection failed, and none was stuck."));
+    box.replaceChildren(el("p", { class: "calm" }, "No connection failed, and none was stuck."), ...ofMany);
     return;
   }
   const list = el("ol", { class: "causes" });
@@ -20,7 +21,20 @@ function drawAttention(view) {
   show(CAUSES_SHOWN);
   const unlisted = failedButNotListed(view.model);
   box.replaceChildren(...[el("h3", {}, "Failed and stuck"), list, more,
-    unlisted > 0 ? el("p", { class: "faint" }, `${count(unlisted)} more failed than are listed here one by one.`) : null].filter(Boolean));
+    unlisted > 0 ? el("p", { class: "faint" }, `${count(unlisted)} more failed than are listed here one by one.`) : null, ...ofMany].filter(Boolean));
+}
+
+/** What no single connection tells: one for each kind, the first of it. */
+function hintsOfMany(view) {
+  const { hints } = view.model;
+  const first = hints.filter((hint, place) => hints.findIndex((one) => one.name === hint.name) === place);
+  if (first.length === 0) return [];
+  return [el("h3", {}, "What many connections tell together"), ...first.map((hint) => {
+    const more = hints.filter((one) => one.name === hint.name).length - 1;
+    const box = hintBox(hint);
+    box.append(el("p", { class: "faint" }, `Told at ${view.clock.time(hint.at_ns, 3)}`, more > 0 ? ` and ${plural(more, "more time", "more times")}` : ""));
+    return box;
+  })];
 }
 
 function failedButNotListed({ verdicts, connections }) {

@@ -11,6 +11,7 @@ use super::stats::{Edge, Stats, Times, class_begin_ns};
 use super::{Loss, Report};
 use crate::diagnose::Verdict;
 use crate::event::Protocol;
+use crate::hints::Told;
 use crate::render::time::UtcStamp;
 use crate::render::{fields, states, vocab};
 use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
@@ -25,6 +26,7 @@ struct Data<'a> {
     clocks: Vec<Value>,
     clocks_untold: u64,
     losses: Vec<Value>,
+    hints: Vec<Value>,
     totals: Value,
     verdicts: Vec<Value>,
     states: Value,
@@ -53,6 +55,11 @@ pub(super) fn json(report: Report, session: &Session, now_ns: u64, totals: &Tota
             .losses
             .iter()
             .map(|loss| told(loss, since_start))
+            .collect(),
+        hints: report
+            .hints
+            .iter()
+            .map(|told| hint(told, since_start))
             .collect(),
         totals: sums(session, totals),
         verdicts: totals.verdicts.all().into_iter().map(verdict).collect(),
@@ -144,6 +151,16 @@ fn told(loss: &Loss, since_start: impl Fn(u64) -> i128) -> Value {
         "transitions": loss.lost.total(),
         "evidence": loss.lost.evidence,
         "reasons": reasons(&loss.lost),
+    })
+}
+
+fn hint(told: &Told, since_start: impl Fn(u64) -> i128) -> Value {
+    json!({
+        "at_ns": i64::try_from(since_start(told.mono_ns)).ok(),
+        "name": told.hint.name,
+        "text": told.hint.text,
+        "advice": told.hint.advice,
+        "check": told.hint.check,
     })
 }
 
