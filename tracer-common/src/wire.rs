@@ -46,6 +46,8 @@ pub const KIND_REQUEST_BORN: u16 = 13;
 // Kinds from 64 on are not written by the kernel programs: userspace puts them among the records of the
 // kernel, with the time at which it found out.
 
+/// [`Header::kind`] of a [`SocketRecord`]: a socket that was there when tracer asked the kernel.
+pub const KIND_SOCKET: u16 = 64;
 /// [`Header::kind`] of a [`PolledRecord`]: what the kernel answered when it was asked for a connection.
 pub const KIND_POLLED: u16 = 80;
 
@@ -289,6 +291,67 @@ pub struct PolledRecord {
     pub remote_addr: [u8; 16],
 }
 
+/// A socket as the kernel described it on request (`sock_diag(7)`, `struct inet_diag_msg`). As many
+/// [`Process`]es as [`owners`](Self::owners) says follow: those that hold a descriptor of it.
+///
+/// The kernel looked at it between [`asked_ns`](Self::asked_ns) and [`Header::mono_ns`]. [`Header::sk`] is
+/// 0: the answer holds no address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct SocketRecord {
+    /// Kind, flags, and the time by which the kernel had looked at it.
+    pub header: Header,
+    /// `CLOCK_MONOTONIC` in nanoseconds, before the kernel looked at it.
+    pub asked_ns: u64,
+    /// `idiag_cookie`: the kernel's own identity of the connection, kept when a mini-socket follows the
+    /// socket.
+    pub cookie: u64,
+    /// Inode number of the network namespace; meaningful with [`FLAG_NETNS`].
+    pub netns: u32,
+    /// `idiag_inode`: inode number of the socket, 0 where no file belongs to it (yet, or any more).
+    pub inode: u32,
+    /// `idiag_uid`: user who made it.
+    pub uid: u32,
+    /// `idiag_expires`: milliseconds until its timer runs out; meaningful with a timer.
+    pub expires_ms: u32,
+    /// `idiag_rqueue`: bytes to be read; of a listener, connections waiting to be accepted.
+    pub receive_queue: u32,
+    /// `idiag_wqueue`: bytes not acknowledged; of a listener, how many may wait.
+    pub send_queue: u32,
+    /// Address family (`AF_*`).
+    pub family: u16,
+    /// IP protocol number (6 TCP, 262 MPTCP).
+    pub protocol: u16,
+    /// Local port, host order.
+    pub local_port: u16,
+    /// Remote port, host order; 0 of a listener.
+    pub remote_port: u16,
+    /// State, kernel number.
+    pub state: u8,
+    /// `idiag_timer`: 0 none, 1 retransmission, 2 keepalive, 3 a mini-socket's, 4 zero window probe.
+    pub timer: u8,
+    /// `idiag_retrans`: retransmissions or probes of that timer.
+    pub retransmits: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Number of processes that follow.
+    pub owners: u32,
+    /// Local address: IPv6, or v4-mapped for `AF_INET`.
+    pub local_addr: [u8; 16],
+    /// Remote address: IPv6, or v4-mapped for `AF_INET`.
+    pub remote_addr: [u8; 16],
+}
+
+/// A process as /proc names it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Process {
+    /// Process id (thread group) in the initial pid namespace.
+    pub pid: u32,
+    /// Command name, NUL padded. Chosen by the process: never trusted.
+    pub comm: [u8; 16],
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
     assert!(size_of::<StateRecord>() == 80 && align_of::<StateRecord>() == 8);
@@ -301,6 +364,8 @@ const _: () = {
     assert!(size_of::<PolledRecord>() == 88);
     assert!(size_of::<CgroupRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 40);
+    assert!(size_of::<SocketRecord>() == 112 && align_of::<SocketRecord>() == 8);
+    assert!(size_of::<Process>() == 20);
     assert!(offset_of!(StateRecord, old_state) == 24);
     assert!(offset_of!(StateRecord, local_addr) == 48);
 };

@@ -10,7 +10,7 @@ use zerocopy::FromBytes;
 
 use crate::event::{
     AcceptEvent, Comm, Counts, Endpoint, Event, Evidence, EvidenceEvent, Family, PlaceEvent,
-    PlaceOf, Polled, PolledEvent, Protocol, StateEvent, Task,
+    PlaceOf, Polled, PolledEvent, Process, Protocol, SocketEvent, StateEvent, Task,
 };
 use crate::place::Place;
 use crate::state::State;
@@ -97,6 +97,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                 path,
             ))
         }
+        wire::KIND_SOCKET => {
+            let (record, rest) = take::<wire::SocketRecord>(bytes).ok_or(cut.clone())?;
+            let owners = processes(rest, record.owners).ok_or(cut)?;
+            Ok(Event::Socket(Box::new(socket_event(&record, owners))))
+        }
         other => Err(DecodeError::UnknownKind(other)),
     }
 }
@@ -126,6 +131,36 @@ fn place_event(header: &wire::Header, of: PlaceOf, path: &[u8]) -> Event {
         of,
         place: Arc::new(Place::from_path(&path)),
     })
+}
+
+fn processes(bytes: &[u8], count: u32) -> Option<Vec<Process>> {
+    let mut rest = bytes;
+    (0..count)
+        .map(|_| {
+            let (record, after) = take::<wire::Process>(rest)?;
+            rest = after;
+            Some(Process {
+                pid: record.pid,
+                comm: Comm(record.comm),
+            })
+        })
+        .collect()
+}
+
+fn socket_event(record: &wire::SocketRecord, owners: Vec<Process>) -> SocketEvent {
+    let family = Family::from_number(record.family);
+    SocketEvent {
+        asked_ns: record.asked_ns,
+        seen_ns: record.header.mono_ns,
+        netns: (record.header.flags & wire::FLAG_NETNS != 0).then_some(record.netns),
+        family,
+        protocol: Protocol::from_number(record.protocol),
+        local: endpoint(family, record.local_addr, record.local_port),
+        remote: endpoint(family, record.remote_addr, record.remote_port),
+        state: State::from_kernel(record.state.into()),
+        has_file: record.inode != 0,
+        owners,
+    }
 }
 
 /// What follows a state record if a flag says so, and what follows that.
@@ -346,12 +381,11 @@ mod tests {
     };
 
     fn state(bytes: &[u8]) -> StateEvent {
-        match decode(bytes).unwrap() {
-            Event::State(event) => event,
-            Event::Accept(_) | Event::Evidence(_) | Event::Place(_) | Event::Polled(_) => {
-                panic!("not a state record")
-            }
-        }
+        let event = decode(bytes).unwrap();
+        let Event::State(event) = event else {
+            panic!("not a state record: {event:?}");
+        };
+        event
     }
 
     #[test]
@@ -416,6 +450,65 @@ mod tests {
             for length in 0..fixed.len() {
                 assert!(decode(&bytes[..length]).is_err());
             }
+        }
+    }
+
+    #[test]
+    fn socket_record_with_owners() {
+        let record = wire::SocketRecord {
+            header: wire::Header {
+                kind: wire::KIND_SOCKET,
+                flags: wire::FLAG_NETNS,
+                cpu: 0,
+                mono_ns: 42,
+                sk: 0,
+            },
+            asked_ns: 40,
+            cookie: 7,
+            netns: 4_026_531_840,
+            inode: 0,
+            uid: 0,
+            expires_ms: 0,
+            receive_queue: 0,
+            send_queue: 0,
+            family: 10,
+            protocol: 262,
+            local_port: 443,
+            remote_port: 40_000,
+            state: 8,
+            timer: 0,
+            retransmits: 0,
+            reserved: 0,
+            owners: 2,
+            local_addr: [0; 16],
+            remote_addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 2],
+        };
+        let mut bytes = record.as_bytes().to_vec();
+        for pid in [7, 8] {
+            let comm = TASK.comm;
+            bytes.extend_from_slice(wire::Process { pid, comm }.as_bytes());
+        }
+        let Event::Socket(socket) = decode(&bytes).unwrap() else {
+            panic!("not a socket record");
+        };
+        assert_eq!((socket.asked_ns, socket.seen_ns), (40, 42));
+        assert_eq!(
+            (socket.netns, socket.has_file),
+            (Some(4_026_531_840), false)
+        );
+        assert_eq!(
+            (socket.state, socket.protocol),
+            (State::CloseWait, Protocol::Mptcp)
+        );
+        assert_eq!(socket.remote.addr.to_string(), "::ffff:10.0.0.2");
+        let owners: Vec<_> = socket.owners.iter().map(|owner| owner.pid).collect();
+        assert_eq!(owners, [7, 8]);
+        assert_eq!(socket.owners[0].comm.as_bytes(), b"curl");
+        for length in 0..bytes.len() {
+            assert!(matches!(
+                decode(&bytes[..length]),
+                Err(DecodeError::Truncated { got, .. }) if got == length
+            ));
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Event {
     Place(PlaceEvent),
     /// The kernel was asked what became of a connection.
     Polled(PolledEvent),
+    /// A socket was there when the kernel was asked.
+    Socket(Box<SocketEvent>),
 }
 
 impl Event {
@@ -31,6 +33,7 @@ impl Event {
             Self::Evidence(event) => event.mono_ns,
             Self::Place(event) => event.mono_ns,
             Self::Polled(event) => event.mono_ns,
+            Self::Socket(event) => event.seen_ns,
         }
     }
 }
@@ -217,6 +220,33 @@ pub enum PlaceOf {
     Process(u32, u64),
 }
 
+/// A socket that was there when the kernel was asked for all of them.
+///
+/// The kernel's answer names no address of the socket: it is known by its namespace and its ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketEvent {
+    /// `CLOCK_MONOTONIC`, nanoseconds: before the kernel looked at it.
+    pub asked_ns: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds: when the kernel had looked at it.
+    pub seen_ns: u64,
+    /// Inode number of the network namespace.
+    pub netns: Option<u32>,
+    /// Address family of the socket.
+    pub family: Family,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// This side.
+    pub local: Endpoint,
+    /// The other side; address unspecified and port 0 where there is none.
+    pub remote: Endpoint,
+    /// The state it was in.
+    pub state: State,
+    /// It has a file: somebody called `socket` or `accept` for it, and has not closed it yet.
+    pub has_file: bool,
+    /// The processes that hold it, as far as they were found, by process id.
+    pub owners: Vec<Process>,
+}
+
 /// What a socket has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
@@ -321,6 +351,15 @@ pub struct Task {
     pub start_ns: Option<u64>,
     /// Id of its cgroup in the hierarchy of version 2, where the kernel has cgroups.
     pub cgroup_id: Option<u64>,
+}
+
+/// A process that holds a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id (thread group) in the initial pid namespace.
+    pub pid: u32,
+    /// Command name.
+    pub comm: Comm,
 }
 
 /// A command name as the kernel keeps it: at most 15 bytes, any bytes, chosen by the process.

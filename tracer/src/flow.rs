@@ -37,6 +37,7 @@ struct Shown<R> {
     transitions: u64,
     /// Connections and listeners told of, whether shown or not.
     connections: u64,
+    unchanged: u64,
     aged_out: u64,
     verdicts: Verdicts,
     sources: Sources,
@@ -69,6 +70,7 @@ impl<R: Render> Flow<R> {
             full_ns: None,
             transitions: 0,
             connections: 0,
+            unchanged: 0,
             aged_out: 0,
             verdicts: Verdicts::default(),
             sources,
@@ -235,6 +237,7 @@ impl<R: Render> Flow<R> {
             events: stats.events,
             shown: self.shown.transitions,
             connections: self.shown.connections,
+            unchanged: self.shown.unchanged,
             aged_out: self.shown.aged_out,
             recovered: stats.recovered,
             hints: self.shown.hints,
@@ -284,6 +287,7 @@ impl<R: Render> Sink for Shown<R> {
             watch.ended(conn);
         }
         self.connections += 1;
+        self.unchanged += u64::from(conn.is_unchanged());
         self.aged_out += u64::from(ending == Ending::AgedOut);
         if !self.shows_any_of(conn) {
             return;
@@ -384,6 +388,7 @@ mod tests {
             full_ns: None,
             transitions: 0,
             connections: 0,
+            unchanged: 0,
             aged_out: 0,
             verdicts: Verdicts::default(),
             sources: Sources {
@@ -424,6 +429,8 @@ mod tests {
             ],
             from_birth: true,
             has_gap: false,
+            holders: None,
+            listed_ns: None,
             evidence: crate::track::Gathered::default(),
             as_of_ns: 3,
         }

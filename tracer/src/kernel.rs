@@ -12,7 +12,11 @@ pub mod layout;
 mod loader;
 mod losses;
 mod machine;
+mod netns;
+mod processes;
 mod sets;
+mod snapshot;
+mod sock_diag;
 mod tracefs;
 
 pub use attach::HookChoice;
@@ -20,4 +24,5 @@ pub use batch::Batch;
 pub use error::Error;
 pub use loader::{Kernel, Options, btf_bytes, default_ring_bytes};
 pub use machine::{clock_map, ignored_signals, machine_facts, port_limits, raise_file_limit};
+pub use snapshot::{Snapshot, Taking};
 pub use tracefs::{TraceFs, find_or_mount};

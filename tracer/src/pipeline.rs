@@ -26,8 +26,11 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until a signal, the time limit, the count, or the end of the reader.
+///
+/// `early` is what was recorded before.
 pub async fn run<R: Render>(
     kernel: &mut Kernel,
+    early: Batch,
     flow: &mut Flow<R>,
     output: Output,
     duration: Option<Duration>,
@@ -36,6 +39,12 @@ pub async fn run<R: Render>(
     let mut poll = BUSY_POLL;
     let mut housekeeping = Instant::now();
     let mut enricher = Enricher::default();
+    let mut first = Batches {
+        events: early,
+        found: Batch::default(),
+    };
+    take_batch(kernel, &mut enricher, flow, &mut first)?;
+    drop(first);
     let mut batches = Batches::default();
     loop {
         if housekeeping.elapsed() >= HOUSEKEEPING {
@@ -86,8 +95,8 @@ struct Batches {
     found: Batch,
 }
 
-/// Moves records on; yields how many. Losses are asked for after the records were taken and told before
-/// they are handled, so that whatever comes after a loss is known to.
+/// Moves records on, those in the batch first, and empties it; yields how many. Losses are asked for after the
+/// records were taken and told before they are handled, so that whatever comes after a loss is known to.
 fn take_batch<R: Render>(
     kernel: &mut Kernel,
     enricher: &mut Enricher,
@@ -95,7 +104,6 @@ fn take_batch<R: Render>(
     batches: &mut Batches,
 ) -> Result<usize, kernel::Error> {
     let Batches { events, found } = batches;
-    events.clear();
     found.clear();
     let now_ns = clock_map().mono_ns;
     kernel.fill(events, BATCH);
@@ -109,7 +117,9 @@ fn take_batch<R: Render>(
         flow.handle_timeout(now_ns);
     }
     kernel.flush_log();
-    Ok(events.len())
+    let count = events.len();
+    events.clear();
+    Ok(count)
 }
 
 /// SIGHUP, number 1, in a mask of signals.

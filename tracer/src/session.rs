@@ -41,6 +41,37 @@ pub struct Session {
     pub hooks: Vec<HookReport>,
     /// Data of an event that this kernel does not give, each with the reason.
     pub missing_fields: Vec<(String, String)>,
+    /// What was asked of the connections that were there before.
+    pub snapshot: SnapshotReport,
+}
+
+/// The list of connections and listeners that were there when the trace began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotReport {
+    /// Whether there is one.
+    pub status: SnapshotStatus,
+    /// Connections and listeners in it.
+    pub sockets: u64,
+    /// Network namespaces in it.
+    pub namespaces: u64,
+    /// Nanoseconds it took.
+    pub duration_ns: u64,
+    /// What is not in it, each with the reason.
+    pub missing: Vec<(String, String)>,
+}
+
+/// Whether there is a list of the connections that were there before the trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SnapshotStatus {
+    /// It was not asked for.
+    #[default]
+    Off,
+    /// With all that was to be had.
+    Complete,
+    /// Without what [`SnapshotReport::missing`] names.
+    Partial,
+    /// None, for the reasons that [`SnapshotReport::missing`] gives.
+    Unavailable,
 }
 
 /// One place in the kernel where tracer listens, or would.
@@ -124,6 +155,8 @@ pub struct Totals {
     pub shown: u64,
     /// Connections and listeners that the filter selected.
     pub connections: u64,
+    /// Those of them that were there before the trace and had no transition in it.
+    pub unchanged: u64,
     /// Connections forgotten before their end because `--max-connections` was reached.
     pub aged_out: u64,
     /// Transitions that the kernel refused to run the first program for and the twin recorded.

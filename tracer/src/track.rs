@@ -16,6 +16,9 @@
 //! What explains a state change is often reported after it, so a connection that is closed waits a
 //! moment for its evidence before its sink hears of its end ([`Tracker::handle_timeout`]).
 //!
+//! What was there before the trace is taken from the kernel's list of sockets, and waits there for its
+//! first event (`snapshot`).
+//!
 //! Each socket tracked costs one compact `Entry` in a map ordered by last touch; the [`Connection`] that
 //! a sink is shown is filled in from it for that call.
 //!
@@ -32,6 +35,7 @@ mod listeners;
 mod mini;
 mod places;
 mod recent;
+mod snapshot;
 mod steps;
 mod stray;
 #[cfg(test)]
@@ -41,7 +45,7 @@ mod waiting;
 
 use std::sync::Arc;
 
-use crate::event::{Comm, Endpoint, Family, Protocol, StateEvent};
+use crate::event::{Comm, Endpoint, Family, Process, Protocol, StateEvent};
 use crate::place::Place;
 use crate::state::State;
 
@@ -78,6 +82,8 @@ pub enum OwnerSource {
     Connect,
     /// Called `listen`.
     Listen,
+    /// Held it when the trace began.
+    Snapshot,
     /// Called `close` or `shutdown`.
     Close,
     /// Owns the listener this socket came from; nobody has accepted it yet.
@@ -123,6 +129,7 @@ impl Owner {
             OwnerSource::Accept
             | OwnerSource::Connect
             | OwnerSource::Listen
+            | OwnerSource::Snapshot
             | OwnerSource::Close
             | OwnerSource::Listener => Self {
                 source: OwnerSource::Listener,
@@ -147,7 +154,8 @@ pub struct Step {
 pub struct Connection {
     /// Identity.
     pub id: ConnId,
-    /// Kernel address of its socket; 0 where it never had one.
+    /// Kernel address of its socket; 0 where it never had one, and while no event told it of one that was there
+    /// before the trace.
     pub sk: u64,
     /// Inode number of the network namespace.
     pub netns: Option<u32>,
@@ -165,17 +173,30 @@ pub struct Connection {
     pub owner: Owner,
     /// More of that process.
     pub owner_process: OwnerProcess,
+    /// All processes that hold it (or its listener, by the source of the owner), where they are several:
+    /// by process id, the owner first.
+    pub holders: Option<Arc<Vec<Process>>>,
     /// Its states in order, the present or last one at the end.
     pub steps: Vec<Step>,
     /// Seen from its first transition on.
     pub from_birth: bool,
     /// A transition is missing somewhere in the middle.
     pub has_gap: bool,
+    /// It was there before the trace: when it was seen in its first step's state
+    /// (`CLOCK_MONOTONIC`, ns), which had begun before.
+    pub listed_ns: Option<u64>,
     /// The time this description is of: that of the transition, or of the moment its ending was found.
     /// A state entered and not left has lasted until then, but with [`Ending::EndUnseen`] at most.
     pub as_of_ns: u64,
     /// What is known beside the states.
     pub evidence: Gathered,
+}
+
+impl Connection {
+    /// It was there before the trace, and no transition of it was seen.
+    pub fn is_unchanged(&self) -> bool {
+        self.listed_ns.is_some() && self.steps.len() == 1
+    }
 }
 
 /// Whether the standards know a transition.
@@ -215,6 +236,8 @@ pub struct Transition {
     pub event: StateEvent,
     /// Time spent in `event.from`; `None` where its beginning was not seen.
     pub in_state_ns: Option<u64>,
+    /// `in_state_ns` counts from when the trace found it in that state: it had been there for longer.
+    pub since_listed: bool,
     /// What the standards say to it.
     pub legality: Legality,
     /// The transition does not follow from the one before: something between was not seen.

@@ -201,6 +201,7 @@ fn any_source() -> impl Strategy<Value = OwnerSource> {
         S::Accept,
         S::Connect,
         S::Listen,
+        S::Snapshot,
         S::Close,
         S::Listener,
         S::Unknown,

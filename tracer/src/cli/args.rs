@@ -134,6 +134,10 @@ pub(super) struct LimitArgs {
     #[arg(long, value_name = "N", default_value = "1000000", value_parser = values::connections, help_heading = "Limits")]
     pub(super) max_connections: usize,
 
+    /// Leave out the connections and listeners that were there before the trace
+    #[arg(long, help_heading = "Limits")]
+    pub(super) no_snapshot: bool,
+
     /// Buffer between kernel and tracer, such as 16M; a power of two is taken [default: by CPUs]
     #[arg(long, value_name = "SIZE", value_parser = values::ring_bytes, help_heading = "Limits")]
     pub(super) ring_size: Option<u32>,

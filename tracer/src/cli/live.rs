@@ -9,14 +9,14 @@ use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
 use crate::kernel::{
-    self, Kernel, Options, clock_map, default_ring_bytes, machine_facts, port_limits,
-    raise_file_limit,
+    self, Batch, Kernel, Options, Snapshot, Taking, clock_map, default_ring_bytes, machine_facts,
+    port_limits, raise_file_limit,
 };
 use crate::output::{Ending, Output};
 use crate::pipeline;
 use crate::place::Place;
 use crate::render::Render;
-use crate::session::{HookStatus, Session, Totals};
+use crate::session::{ClockMap, HookStatus, Session, SnapshotReport, Totals};
 use crate::state::State;
 use crate::track::{TimeWait, Tracker, TrackerConfig};
 
@@ -26,6 +26,8 @@ pub(super) struct Live<'a> {
     limits: &'a LimitArgs,
     kernel: Kernel,
     filter: Filter,
+    /// What was there before, and what has happened since all is attached.
+    early: Batch,
     session: Session,
     stuck: Option<Duration>,
     time_wait: TimeWait,
@@ -47,18 +49,25 @@ impl<'a> Live<'a> {
         let filter = filter(filters);
         tell_what_cannot_match(filters);
         require_cgroups(&filter)?;
-        let kernel = Kernel::load(&Options {
+        let mut kernel = Kernel::load(&Options {
             filter: &filter,
             ring_bytes: limits.ring_size.unwrap_or_else(default_ring_bytes),
             hook: limits.hook.into(),
             debug_log: limits.verbose > 1,
         })?;
-        let session = session(filters, &kernel);
+        let clock = clock_map();
+        let (early, snapshot) = if limits.no_snapshot {
+            (Batch::default(), SnapshotReport::default())
+        } else {
+            snapshot(&mut kernel, &filter.netns)
+        };
+        let session = session(filters, &kernel, clock, snapshot);
         Ok(Self {
             filters,
             limits,
             kernel,
             filter,
+            early,
             session,
             stuck: None,
             time_wait: TimeWait::default(),
@@ -113,7 +122,8 @@ impl<'a> Live<'a> {
             .map_err(failed)?;
         let (totals, ending) = runtime.block_on(async {
             let output = Output::to_stdout().map_err(failed)?;
-            pipeline::run(&mut self.kernel, &mut flow, output, limits.duration)
+            let (kernel, early) = (&mut self.kernel, self.early);
+            pipeline::run(kernel, early, &mut flow, output, limits.duration)
                 .await
                 .map_err(Failure::from)
         })?;
@@ -165,7 +175,40 @@ fn union(sets: &[PortSet]) -> PortSet {
     sets.iter().flat_map(PortSet::ranges).collect()
 }
 
-fn session(filters: &FilterArgs, kernel: &Kernel) -> Session {
+/// Takes the list of what is there while events are drained into memory; they come after it.
+fn snapshot(kernel: &mut Kernel, namespaces: &[u32]) -> (Batch, SnapshotReport) {
+    let taking = match Taking::start(namespaces) {
+        Ok(taking) => taking,
+        Err(error) => {
+            return (
+                Batch::default(),
+                Snapshot::unavailable(error.to_string()).report,
+            );
+        }
+    };
+    let mut events = Batch::default();
+    while !taking.is_finished() {
+        // Bounded: events may come as fast as they are taken.
+        let limit = events.len() + 16_384;
+        kernel.fill(&mut events, limit);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let Snapshot {
+        mut records,
+        report,
+    } = taking.finish();
+    for event in events.iter() {
+        records.push(event);
+    }
+    (records, report)
+}
+
+fn session(
+    filters: &FilterArgs,
+    kernel: &Kernel,
+    clock: ClockMap,
+    snapshot: SnapshotReport,
+) -> Session {
     let (host, release, arch, boot_id) = machine_facts();
     Session {
         tracer_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -173,10 +216,11 @@ fn session(filters: &FilterArgs, kernel: &Kernel) -> Session {
         kernel: release,
         arch,
         boot_id,
-        clock: clock_map(),
+        clock,
         filters: describe_filters(filters),
         hooks: kernel.hooks.clone(),
         missing_fields: missing_fields(kernel),
+        snapshot,
     }
 }
 
@@ -305,6 +349,12 @@ fn tell_what_is_missing(session: &Session) {
         .missing_fields
         .iter()
         .map(|(field, why)| (field, why));
+    let snapshot = session.snapshot.missing.iter();
+    for (what, reason) in snapshot {
+        talk(&format!(
+            "note: connections older than the trace, without {what}: {reason}"
+        ));
+    }
     let mut by_reason: Vec<(&String, Vec<&str>)> = Vec::new();
     for (name, reason) in hooks.chain(fields) {
         match by_reason.iter_mut().find(|(known, _)| *known == reason) {

@@ -49,7 +49,29 @@ fn observed(f: &Facts<'_>) -> Vec<StateSpan> {
     {
         last.duration_ns = between(last.since_ns, Some(f.conn.as_of_ns));
     }
+    since_listed(f, &mut spans);
     spans
+}
+
+/// Of a connection that was there before the trace, the time its first state lasted from when it was found.
+fn since_listed(f: &Facts<'_>, spans: &mut [StateSpan]) {
+    let Some(listed_ns) = f.conn.listed_ns else {
+        return;
+    };
+    let (end_ns, left) = match (spans.get(1), f.ending) {
+        (Some(next), _) => (next.since_ns, true),
+        (None, Ending::StillOpen | Ending::AgedOut) => (Some(f.conn.as_of_ns), false),
+        (None, Ending::Closed | Ending::EndUnseen | Ending::NeverCompleted) => (None, false),
+    };
+    if let Some(first) = spans.first_mut()
+        && first.since_ns.is_none()
+    {
+        first.duration_ns = between(Some(listed_ns), end_ns);
+        first.is_minimum = first.duration_ns.is_some();
+        if !left {
+            first.evidence = SpanEvidence::Polled;
+        }
+    }
 }
 
 /// The socket of a server comes with the end of the handshake. Where the SYN was not seen, the handshake took a round trip if the

@@ -69,6 +69,14 @@ pub(super) fn counts_refused_classic_runs() -> bool {
     version(&names.release().to_string_lossy()).is_some_and(|version| version >= (6, 7))
 }
 
+/// Whether `sock_diag` can be asked for MPTCP; before, it would answer with TCP.
+pub(super) fn lists_mptcp() -> bool {
+    let is_there = std::path::Path::new("/proc/sys/net/mptcp/enabled").exists();
+    let release = uname();
+    is_there
+        && version(&release.release().to_string_lossy()).is_some_and(|version| version >= (5, 9))
+}
+
 /// `6.12.48+deb13` is 6.12.
 fn version(release: &str) -> Option<(u32, u32)> {
     let (major, rest) = release.split_once('.')?;
@@ -86,6 +94,11 @@ pub fn clock_map() -> ClockMap {
         mono_ns: u64::try_from(before.midpoint(after)).unwrap_or(0),
         wall_ns,
     }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds.
+pub(super) fn mono_ns() -> u64 {
+    u64::try_from(nanoseconds(ClockId::Monotonic)).unwrap_or(0)
 }
 
 fn nanoseconds(clock: ClockId) -> i64 {

@@ -24,7 +24,7 @@ pub(super) fn push_seen(out: &mut String, totals: &Totals) {
         "{} of {} shown in {}",
         count(totals.shown, "transition", "transitions"),
         count(
-            totals.connections,
+            totals.connections.saturating_sub(totals.unchanged),
             "connection or listener",
             "connections or listeners"
         ),
@@ -34,6 +34,10 @@ pub(super) fn push_seen(out: &mut String, totals: &Totals) {
         let _ = write!(out, "; {} looked at", totals.events);
     }
     out.push('\n');
+    if totals.unchanged > 0 {
+        let older = count(totals.unchanged, "older one", "older ones");
+        let _ = writeln!(out, "{older} did not change");
+    }
 }
 
 /// What was lost, and what to do about it.
@@ -162,7 +166,8 @@ mod tests {
         let totals = Totals {
             events: 123_456,
             shown: 120_000,
-            connections: 20_000,
+            connections: 20_004,
+            unchanged: 4,
             aged_out: 1,
             recovered: 3,
             hints: 0,
@@ -179,6 +184,7 @@ mod tests {
         };
         insta::assert_snapshot!(closing_words(&totals, None), @"
         120000 transitions of 20000 connections or listeners shown in 1h02m; 123456 looked at
+        4 older ones did not change
         3 transitions recorded by the second program where the first could not run
         1 connection forgotten before the end
         hint: raise --max-connections

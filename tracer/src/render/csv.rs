@@ -18,7 +18,7 @@ use super::span::Span;
 use super::time::UtcStamp;
 use super::vocab;
 use crate::diagnose::{Diagnosis, SpanEvidence};
-use crate::event::{Comm, Endpoint};
+use crate::event::{Comm, Endpoint, Process};
 use crate::hints::{Hint, Told};
 use crate::place::{Container, Runtime};
 use crate::session::{ClockMap, Lost, Session, Totals};
@@ -31,8 +31,8 @@ pub struct Csv {
     stamp: UtcStamp,
 }
 
-/// The columns of the process that owns a connection, after all others.
-const OF_OWNER_PROCESS: usize = 7;
+/// The columns of the processes that own a connection, after all others.
+const OF_OWNER_PROCESS: usize = 8;
 
 /// Columns in order; new ones only ever come after the last.
 const HEADER: &str = "type,ts,mono_ns,conn,sk,netns,family,protocol,role,\
@@ -42,7 +42,7 @@ const HEADER: &str = "type,ts,mono_ns,conn,sk,netns,family,protocol,role,\
                       verdict,closed_by,reset_reason,because,\
                       syn_retransmits,synack_retransmits,retransmits,\
                       bytes_sent,bytes_received,rtt_us,states,ending,from_birth,has_gap,hints,\
-                      uid,ns_pid,cgroup,container,runtime,pod,unit\n";
+                      uid,ns_pid,cgroup,container,runtime,pod,unit,owners\n";
 
 impl Render for Csv {
     fn start(&mut self, out: &mut BytesMut, _session: &Session) {
@@ -228,6 +228,15 @@ impl Fields for Row<'_> {
 
     fn hints(&mut self, name: &'static str, values: &[Hint]) {
         self.words(name, values.iter().map(|hint| hint.name));
+    }
+
+    fn owners(&mut self, _name: &'static str, values: &[Process]) {
+        let cell = self.cell();
+        let mut space = "";
+        for process in values {
+            let _ = write!(cell, "{space}{}", process.pid);
+            space = " ";
+        }
     }
 
     fn absent(&mut self, fields: usize) {

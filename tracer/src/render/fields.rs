@@ -6,7 +6,7 @@ use super::span::{Lasted, Span, spans};
 use super::time::UtcStamp;
 use super::{unseen, vocab};
 use crate::diagnose::{Diagnosis, SpanEvidence};
-use crate::event::{Comm, Endpoint};
+use crate::event::{Comm, Endpoint, Process};
 use crate::hints::Hint;
 use crate::place::Container;
 use crate::session::ClockMap;
@@ -44,6 +44,8 @@ pub(crate) trait Fields {
     );
     /// What a person should look at.
     fn hints(&mut self, name: &'static str, values: &[Hint]);
+    /// Processes.
+    fn owners(&mut self, name: &'static str, values: &[Process]);
     /// As many fields that other lines have and this one has not: a table leaves cells empty.
     fn absent(&mut self, fields: usize);
 
@@ -67,8 +69,9 @@ pub(crate) fn transition(
     let event = &transition.event;
     let after = conn.evidence.after;
     let unseen = unseen::next(after, event.protocol, event.from, event.to);
-    let is_minimum = transition.in_state_ns.is_some()
-        && unseen::is_minimum(after, conn.role, event.protocol, event.from, event.to);
+    let is_minimum = transition.since_listed
+        || transition.in_state_ns.is_some()
+            && unseen::is_minimum(after, conn.role, event.protocol, event.from, event.to);
 
     fields.word("type", "transition");
     fields.word("ts", stamp.format(clock.wall_ns(event.mono_ns)));
@@ -102,10 +105,13 @@ pub(crate) fn transition(
     fields.word("owner_source", vocab::owner_source(conn.owner.source));
     fields.absent(OF_CONNECTIONS);
     owner_process(fields, &conn.owner_process);
+    fields.absent(OWNERS);
 }
 
 /// Fields of a connection alone: between `owner_source` and `uid`.
 const OF_CONNECTIONS: usize = 15;
+/// And after `unit`.
+const OWNERS: usize = 1;
 
 fn owner_process(fields: &mut impl Fields, process: &OwnerProcess) {
     let place = process.place.as_deref();
@@ -168,7 +174,11 @@ pub(crate) fn connection(
     fields.word("ts", stamp.format(clock.wall_ns(now_ns)));
     fields.number("mono_ns", Some(now_ns));
     fields.shown("conn", conn.id.0);
-    fields.shown("sk", vocab::socket(conn.sk));
+    if conn.sk == 0 {
+        fields.text("sk", None);
+    } else {
+        fields.shown("sk", vocab::socket(conn.sk));
+    }
     fields.number("netns", conn.netns.map(u64::from));
     fields.shown("family", vocab::family(conn.family));
     fields.shown("protocol", vocab::protocol(conn.protocol));
@@ -206,6 +216,16 @@ pub(crate) fn connection(
     fields.flag("has_gap", conn.has_gap);
     fields.hints("hints", &diagnosis.hints);
     owner_process(fields, &conn.owner_process);
+    fields.owners("owners", &owners(conn));
+}
+
+/// All processes that are known to own it.
+fn owners(conn: &Connection) -> Vec<Process> {
+    match (&conn.holders, conn.owner.pid, conn.owner.comm) {
+        (Some(holders), ..) => holders.to_vec(),
+        (None, Some(pid), Some(comm)) => vec![Process { pid, comm }],
+        (None, ..) => Vec::new(),
+    }
 }
 
 /// The fields of one state of a connection.

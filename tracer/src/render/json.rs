@@ -11,7 +11,7 @@ use super::fields::{self, Fields};
 use super::plain::is_plain;
 use super::span::Span;
 use super::time::UtcStamp;
-use crate::event::{Comm, Endpoint};
+use crate::event::{Comm, Endpoint, Process};
 use crate::hints::Hint;
 use crate::place::{Container, Runtime};
 use crate::session::ClockMap;
@@ -153,6 +153,13 @@ impl Fields for Object<'_> {
         self.object(name, |object| {
             object.shown("addr", value.addr);
             object.number("port", Some(u64::from(value.port)));
+        });
+    }
+
+    fn owners(&mut self, name: &'static str, values: &[Process]) {
+        self.objects(name, values, |object, process| {
+            object.number("pid", Some(process.pid.into()));
+            object.comm("comm", Some(process.comm));
         });
     }
 

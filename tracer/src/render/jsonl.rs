@@ -10,7 +10,7 @@ use super::time::UtcStamp;
 use super::{Render, vocab};
 use crate::diagnose::Diagnosis;
 use crate::hints::Told;
-use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
+use crate::session::{ClockMap, HookStatus, Lost, Session, SnapshotReport, Totals};
 use crate::state::Names;
 use crate::track::{Connection, Continued, Ending, Transition};
 
@@ -78,6 +78,7 @@ impl Render for Jsonl {
                     field.text("reason", Some(reason));
                 },
             );
+            line.object("snapshot", |object| put_snapshot(object, &session.snapshot));
         });
     }
 
@@ -169,6 +170,7 @@ impl Render for Jsonl {
             line.number("events", Some(totals.events));
             line.number("shown", Some(totals.shown));
             line.number("connections", Some(totals.connections));
+            line.number("unchanged", Some(totals.unchanged));
             line.number("aged_out", Some(totals.aged_out));
             line.number("recovered", Some(totals.recovered));
             line.number("hints", Some(totals.hints));
@@ -181,6 +183,17 @@ impl Render for Jsonl {
             put_lost(line, &totals.lost);
         });
     }
+}
+
+fn put_snapshot(object: &mut Object<'_>, snapshot: &SnapshotReport) {
+    object.word("status", vocab::snapshot_status(snapshot.status));
+    object.number("sockets", Some(snapshot.sockets));
+    object.number("namespaces", Some(snapshot.namespaces));
+    object.number("duration_ns", Some(snapshot.duration_ns));
+    object.objects("missing", &snapshot.missing, |missing, (what, reason)| {
+        missing.text("what", Some(what));
+        missing.text("reason", Some(reason));
+    });
 }
 
 fn put_lost(line: &mut Object<'_>, lost: &Lost) {

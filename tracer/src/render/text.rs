@@ -11,7 +11,8 @@ use bytes::{BufMut, BytesMut};
 use super::plain::{columns, push_plain};
 use super::time::{LocalClock, LocalDay, human};
 use super::vocab::{
-    endpoint, push_note, push_owner, push_transition_notes, put_hint, put_state, put_verdict, state,
+    endpoint, others, push_note, push_owner, push_owners, push_transition_notes, put_hint,
+    put_state, put_verdict, state,
 };
 use super::{Render, RenderOptions, Shape, remark, unseen};
 use crate::diagnose::Diagnosis;
@@ -131,14 +132,16 @@ impl Text {
         for cell in [&mut *owner, local, remote, from, to, duration, notes] {
             cell.clear();
         }
-        push_owner(owner, &conn.owner);
+        push_owners(owner, conn);
         let _ = write!(local, "{}", endpoint(event.local, event.local_port_known));
         let _ = write!(remote, "{}", endpoint(event.remote, true));
         let _ = write!(from, "{}", state(event.from, names));
         let _ = write!(to, "{}", state(event.to, names));
         match transition.in_state_ns {
             Some(ns) => {
-                if unseen::is_minimum(after, conn.role, event.protocol, event.from, event.to) {
+                if transition.since_listed
+                    || unseen::is_minimum(after, conn.role, event.protocol, event.from, event.to)
+                {
                     duration.push('>');
                 }
                 let _ = write!(duration, "{}", human(ns));
@@ -169,7 +172,12 @@ impl Text {
     }
 
     /// Fills in whose connection it is, and between whom; no endpoint stands for several.
-    fn fill_ends(&mut self, whose: &Owner, here: Option<Endpoint>, there: Option<Endpoint>) {
+    fn fill_ends(
+        &mut self,
+        (whose, others): (&Owner, usize),
+        here: Option<Endpoint>,
+        there: Option<Endpoint>,
+    ) {
         let Cells {
             owner,
             local,
@@ -179,7 +187,7 @@ impl Text {
         for cell in [&mut *owner, local, remote] {
             cell.clear();
         }
-        push_owner(owner, whose);
+        push_owner(owner, whose, others);
         for (cell, end) in [(local, here), (remote, there)] {
             match end {
                 Some(end) => {
@@ -197,7 +205,7 @@ impl Text {
         out: &mut BytesMut,
         wall_ns: i64,
         netns: Option<u32>,
-        owner: &Owner,
+        owner: (&Owner, usize),
         (local, remote): (Option<Endpoint>, Option<Endpoint>),
     ) {
         self.day(out, wall_ns);
@@ -407,7 +415,11 @@ impl Render for Text {
         let wall_ns = clock.wall_ns(change.mono_ns);
         self.day(out, wall_ns);
         self.notice_netns(out, conn.netns);
-        self.fill_ends(&conn.owner, Some(conn.local), Some(conn.remote));
+        self.fill_ends(
+            (&conn.owner, others(conn)),
+            Some(conn.local),
+            Some(conn.remote),
+        );
         self.fill_change(change);
         self.header(out);
         self.put_change(out, wall_ns, conn.netns, change.from, change.to);
@@ -427,7 +439,8 @@ impl Render for Text {
             return;
         }
         let ends = (Some(conn.local), Some(conn.remote));
-        self.remark(out, clock.wall_ns(now_ns), conn.netns, &conn.owner, ends);
+        let owner = (&conn.owner, others(conn));
+        self.remark(out, clock.wall_ns(now_ns), conn.netns, owner, ends);
         put_verdict(out, diagnosis, self.color);
         if !diagnosis.because.is_empty() {
             self.cells.notes.clear();
@@ -443,7 +456,7 @@ impl Render for Text {
         }
         let ends = (told.local, told.remote);
         let wall_ns = clock.wall_ns(told.mono_ns);
-        self.remark(out, wall_ns, told.netns, &told.owner, ends);
+        self.remark(out, wall_ns, told.netns, (&told.owner, 0), ends);
         put_hint(out, &told.hint, self.color);
         out.put_u8(b'\n');
     }

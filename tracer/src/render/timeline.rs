@@ -14,7 +14,8 @@ use super::plain::push_plain;
 use super::span::{Lasted, Span, spans};
 use super::time::{LocalClock, human};
 use super::vocab::{
-    self, endpoint, push_note, push_owner, push_transition_notes, put_hint, put_state, put_verdict,
+    self, endpoint, push_note, push_owner, push_owners, push_transition_notes, put_hint, put_state,
+    put_verdict,
 };
 use super::{Render, RenderOptions, Shape, remark};
 use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
@@ -129,7 +130,7 @@ impl Timeline {
             (Role::Unknown, _) => "  role unknown  ".to_owned(),
             (role, _) => format!("  {}  ", vocab::role(role)),
         };
-        push_owner(&mut title, &conn.owner);
+        push_owners(&mut title, conn);
         if conn.owner.source != OwnerSource::Unknown {
             let _ = write!(title, " by {}", vocab::owner_source(conn.owner.source));
         }
@@ -412,7 +413,7 @@ impl Render for Timeline {
             let _ = write!(out, "#{}  ", id.0);
         }
         let mut owner = String::new();
-        push_owner(&mut owner, &told.owner);
+        push_owner(&mut owner, &told.owner, 0);
         let _ = write!(out, "{owner}  ");
         let arrow = vocab::arrow(told.role);
         let end = |end: Option<Endpoint>| {

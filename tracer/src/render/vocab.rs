@@ -10,9 +10,9 @@ use super::plain::push_plain;
 use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
 use crate::event::{Endpoint, Family, Protocol};
 use crate::hints::Hint;
-use crate::session::Lost;
+use crate::session::{Lost, SnapshotStatus};
 use crate::state::{Names, State};
-use crate::track::{After, Ending, Legality, Owner, OwnerSource, Role};
+use crate::track::{After, Connection, Ending, Legality, Owner, OwnerSource, Role};
 
 pub(crate) fn role(role: Role) -> &'static str {
     match role {
@@ -147,9 +147,19 @@ pub(crate) fn owner_source(source: OwnerSource) -> &'static str {
         OwnerSource::Accept => "accept",
         OwnerSource::Connect => "connect",
         OwnerSource::Listen => "listen",
+        OwnerSource::Snapshot => "snapshot",
         OwnerSource::Close => "close",
         OwnerSource::Listener => "listener",
         OwnerSource::Unknown => "unknown",
+    }
+}
+
+pub(crate) fn snapshot_status(status: SnapshotStatus) -> &'static str {
+    match status {
+        SnapshotStatus::Off => "off",
+        SnapshotStatus::Complete => "complete",
+        SnapshotStatus::Partial => "partial",
+        SnapshotStatus::Unavailable => "unavailable",
     }
 }
 
@@ -247,8 +257,20 @@ pub(crate) fn endpoint(endpoint: Endpoint, port_known: bool) -> impl fmt::Displa
     })
 }
 
+/// Appends the owner, and how many others hold the connection: `nginx/812+4`.
+pub(crate) fn push_owners(out: &mut String, conn: &Connection) {
+    push_owner(out, &conn.owner, others(conn));
+}
+
+/// How many processes hold a connection beside its owner.
+pub(crate) fn others(conn: &Connection) -> usize {
+    let holders = conn.holders.as_ref();
+    holders.map_or(0, |holders| holders.len().saturating_sub(1))
+}
+
 /// Appends `curl/1234`; in parentheses while it is only the listener's owner; `-` for nobody known.
-pub(crate) fn push_owner(out: &mut String, owner: &Owner) {
+/// `others` more hold the connection.
+pub(crate) fn push_owner(out: &mut String, owner: &Owner, others: usize) {
     let Owner { pid, comm, source } = owner;
     if pid.is_none() && comm.is_none() {
         out.push('-');
@@ -267,6 +289,9 @@ pub(crate) fn push_owner(out: &mut String, owner: &Owner) {
     match pid {
         Some(pid) => out.push_str(&pid.to_string()),
         None => out.push('?'),
+    }
+    if others > 0 {
+        let _ = write!(out, "+{others}");
     }
     if provisional {
         out.push(')');
@@ -383,9 +408,17 @@ mod tests {
         let shown = |pid, comm: Option<&str>, source| {
             let mut out = String::new();
             let comm = comm.map(crate::event::Comm::from);
-            push_owner(&mut out, &Owner { pid, comm, source });
+            push_owner(&mut out, &Owner { pid, comm, source }, 0);
             out
         };
+        let sshd = Owner {
+            pid: Some(7),
+            comm: Some("sshd".into()),
+            source: OwnerSource::Listener,
+        };
+        let mut of_several = String::new();
+        push_owner(&mut of_several, &sshd, 3);
+        assert_eq!(of_several, "(sshd/7+3)");
         assert_eq!(shown(Some(7), Some("sshd"), OwnerSource::Accept), "sshd/7");
         assert_eq!(
             shown(Some(7), Some("sshd"), OwnerSource::Listener),

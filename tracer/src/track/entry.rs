@@ -8,7 +8,9 @@ use super::mini::{After, Mini};
 use super::places::Places;
 use super::steps::Steps;
 use super::{ConnId, Connection, Owner, OwnerProcess, OwnerSource, Role, Step};
-use crate::event::{Endpoint, EvidenceEvent, Family, Protocol, StateEvent, Task};
+use crate::event::{
+    Endpoint, EvidenceEvent, Family, Process, Protocol, SocketEvent, StateEvent, Task,
+};
 use crate::filter::{Filter, Known, Verdict};
 use crate::state::State;
 
@@ -61,13 +63,16 @@ pub(super) struct Entry {
     opened: Option<Opened>,
     /// All other evidence, where there is any.
     evidence: Option<Box<Gathered>>,
-    held: Option<Box<Held>>,
+    /// What few connections have.
+    aside: Option<Box<Aside>>,
 }
 
-/// Transitions that wait for the filter, in order.
 #[derive(Default)]
-pub(super) struct Held {
-    pub(super) moves: Vec<Move>,
+struct Aside {
+    /// Transitions that wait for the filter, in order.
+    held: Vec<Move>,
+    /// All that hold it, where they are several; the owner is the first.
+    holders: Option<Arc<Vec<Process>>>,
 }
 
 /// One transition and what the tracker found about it.
@@ -75,6 +80,7 @@ pub(super) struct Held {
 pub(super) struct Move {
     pub(super) event: StateEvent,
     pub(super) in_state_ns: Option<u64>,
+    pub(super) since_listed: bool,
     pub(super) after_gap: bool,
     /// Steps of the connection after it.
     steps: usize,
@@ -108,7 +114,7 @@ impl Entry {
             half_open_ns: NOT_SEEN,
             opened: None,
             evidence: None,
-            held: None,
+            aside: None,
         }
     }
 
@@ -146,6 +152,39 @@ impl Entry {
         entry
     }
 
+    /// The life of a socket that was there when the kernel was asked.
+    pub(super) fn listed(id: ConnId, event: &SocketEvent, lost: Losses) -> Self {
+        Self {
+            id,
+            local: event.local,
+            remote: event.remote,
+            netns: event.netns,
+            family: event.family,
+            protocol: event.protocol,
+            owner: Owner::UNKNOWN,
+            owner_process: None,
+            role: Role::Unknown,
+            verdict: Verdict::Undecided,
+            owner_matches: false,
+            from_birth: false,
+            has_gap: false,
+            steps: Steps::found(event.state, event.seen_ns),
+            last_from: event.state.to_kernel(),
+            lost_before: lost,
+            incomplete: false,
+            synacks_counted: false,
+            half_open_ns: NOT_SEEN,
+            opened: None,
+            evidence: None,
+            aside: None,
+        }
+    }
+
+    /// When it was first seen by an event.
+    pub(super) fn first_seen_ns(&self) -> Option<u64> {
+        self.steps.iter().find_map(|step| step.since_ns)
+    }
+
     /// Whether `event` belongs to this life of the socket.
     pub(super) fn continues_with(&self, event: &StateEvent) -> bool {
         if is_birth(event)
@@ -178,6 +217,7 @@ impl Entry {
     /// Takes in a transition of this life.
     pub(super) fn advance(&mut self, event: &StateEvent, lost: Losses) -> Move {
         let mut in_state_ns = None;
+        let mut since_listed = false;
         let mut after_gap = false;
         match self.steps.last() {
             None if self.from_birth => {}
@@ -196,6 +236,13 @@ impl Entry {
                     .since_ns
                     .filter(|_| same_stay)
                     .and_then(|since_ns| event.mono_ns.checked_sub(since_ns));
+                if self.steps.len() == 1 && same_stay {
+                    let found_ns = self.steps.found_ns();
+                    since_listed = found_ns.is_some_and(|found_ns| found_ns <= event.mono_ns);
+                    if since_listed {
+                        in_state_ns = found_ns.map(|found_ns| event.mono_ns - found_ns);
+                    }
+                }
                 if in_state_ns.is_none() {
                     self.steps.forget_last_time();
                 }
@@ -211,6 +258,7 @@ impl Entry {
         Move {
             event: *event,
             in_state_ns,
+            since_listed,
             after_gap,
             steps: self.steps.len(),
         }
@@ -219,7 +267,7 @@ impl Entry {
     fn push(&mut self, state: State, since_ns: Option<u64>) {
         if self.steps.push(Step { state, since_ns }) {
             self.has_gap = true;
-            for held in self.held.iter_mut().flat_map(|held| &mut held.moves) {
+            for held in self.aside.iter_mut().flat_map(|aside| &mut aside.held) {
                 held.steps = held.steps.saturating_sub(1);
             }
         }
@@ -380,6 +428,7 @@ impl Entry {
         let process = places.process(task);
         self.owner_matches |= filter.owner_matches(task.pid, &task.comm, process.place.as_deref());
         if source < self.owner.source {
+            self.set_holders(None);
             self.owner = Owner {
                 pid: Some(task.pid),
                 comm: Some(task.comm),
@@ -387,6 +436,98 @@ impl Entry {
             };
             self.owner_process = Some(process);
         }
+    }
+
+    /// Takes the processes that hold it, or its listener, if no better owner is known. Of several that
+    /// hold a listener, any may yet accept it: they count as its owner only if all of them match.
+    pub(super) fn offer_owners(
+        &mut self,
+        owners: &Arc<Vec<Process>>,
+        source: OwnerSource,
+        filter: &Filter,
+    ) {
+        let Some(first) = owners.first() else { return };
+        let mut matches = owners
+            .iter()
+            .map(|process| filter.owner_matches(process.pid, &process.comm, None));
+        self.owner_matches |= match source {
+            OwnerSource::Listener => matches.all(|matches| matches),
+            OwnerSource::Accept
+            | OwnerSource::Connect
+            | OwnerSource::Listen
+            | OwnerSource::Snapshot
+            | OwnerSource::Close
+            | OwnerSource::Unknown => matches.any(|matches| matches),
+        };
+        if source < self.owner.source {
+            self.set_holders((owners.len() > 1).then(|| Arc::clone(owners)));
+            self.owner = Owner {
+                pid: Some(first.pid),
+                comm: Some(first.comm),
+                source,
+            };
+            self.owner_process = None;
+        }
+    }
+
+    /// Takes what is known of whom `listed`, the same socket, belongs to.
+    pub(super) fn take_owner_of(&mut self, listed: &Self) {
+        self.owner_matches |= listed.owner_matches;
+        if listed.owner.source < self.owner.source {
+            self.owner = listed.owner;
+            self.owner_process = None;
+            self.set_holders(listed.holders().cloned());
+        }
+        if self.role == Role::Unknown {
+            self.role = listed.role;
+        }
+    }
+
+    /// Whose it is turns out not to be known.
+    pub(super) fn disown(&mut self) {
+        self.owner = Owner::UNKNOWN;
+        self.owner_process = None;
+        self.set_holders(None);
+    }
+
+    fn holders(&self) -> Option<&Arc<Vec<Process>>> {
+        self.aside.as_ref()?.holders.as_ref()
+    }
+
+    fn set_holders(&mut self, holders: Option<Arc<Vec<Process>>>) {
+        if holders.is_some() {
+            self.aside.get_or_insert_default().holders = holders;
+        } else if let Some(aside) = &mut self.aside {
+            aside.holders = None;
+            self.tidy();
+        }
+    }
+
+    /// Gives back what nothing is in.
+    fn tidy(&mut self) {
+        self.aside
+            .take_if(|aside| aside.held.is_empty() && aside.holders.is_none());
+    }
+
+    /// Whether the same processes hold both.
+    pub(super) fn is_owned_as(&self, other: &Self) -> bool {
+        self.owner.pid == other.owner.pid && self.pids().eq(other.pids())
+    }
+
+    /// Whether the owner of this is one of those that hold `listed`.
+    pub(super) fn may_be_owned_as(&self, listed: &Self) -> bool {
+        self.owner.pid.is_some_and(|mine| {
+            listed.owner.pid == Some(mine) || listed.pids().any(|pid| pid == mine)
+        })
+    }
+
+    /// Of all that hold it, where they are several.
+    fn pids(&self) -> impl Iterator<Item = u32> {
+        let holders = self.holders().map(|holders| holders.as_slice());
+        holders
+            .unwrap_or_default()
+            .iter()
+            .map(|process| process.pid)
     }
 
     /// Asks the filter, unless it has decided before.
@@ -400,14 +541,14 @@ impl Entry {
             local: self.local,
             remote: self.remote,
             listener: self.role == Role::Listener,
-            owner: self.owner_verdict(),
+            owner: self.owner_verdict(filter),
         });
         if self.verdict == Verdict::No {
-            self.held = None;
+            self.take_held();
         }
     }
 
-    pub(super) fn owner_verdict(&self) -> Verdict {
+    pub(super) fn owner_verdict(&self, filter: &Filter) -> Verdict {
         if self.owner_matches {
             return Verdict::Yes;
         }
@@ -417,13 +558,22 @@ impl Entry {
             | OwnerSource::Connect
             | OwnerSource::Listen
             | OwnerSource::Close => Verdict::No,
+            OwnerSource::Snapshot => {
+                // Where it belongs was not looked up.
+                let is_open = filter.asks_place();
+                if is_open {
+                    Verdict::Undecided
+                } else {
+                    Verdict::No
+                }
+            }
             OwnerSource::Listener | OwnerSource::Unknown => Verdict::Undecided,
         }
     }
 
     /// Keeps a transition until the filter can decide. True when the oldest had to go for it.
     pub(super) fn hold(&mut self, transition: Move) -> bool {
-        let moves = &mut self.held.get_or_insert_default().moves;
+        let moves = &mut self.aside.get_or_insert_default().held;
         let full = moves.len() >= MAX_HELD;
         if full {
             moves.remove(0);
@@ -437,8 +587,13 @@ impl Entry {
     }
 
     /// The transitions that were held.
-    pub(super) fn take_held(&mut self) -> Option<Box<Held>> {
-        self.held.take()
+    pub(super) fn take_held(&mut self) -> Vec<Move> {
+        let Some(aside) = &mut self.aside else {
+            return Vec::new();
+        };
+        let held = std::mem::take(&mut aside.held);
+        self.tidy();
+        held
     }
 
     fn state(&self) -> Option<State> {
@@ -457,6 +612,8 @@ impl Entry {
         conn.role = self.role;
         conn.owner = self.owner;
         conn.owner_process = self.owner_process.as_deref().cloned().unwrap_or_default();
+        conn.holders = self.holders().cloned();
+        conn.listed_ns = self.steps.found_ns();
         conn.steps.clear();
         conn.steps.extend(self.steps.iter());
         conn.from_birth = self.from_birth;

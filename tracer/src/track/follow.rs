@@ -334,10 +334,7 @@ impl super::tracker::Teller {
     ) {
         let counted = self.half_open.covers(pending.first_ns);
         let mut entry = Entry::half_open(id, pending, counted, self.lost);
-        if let Some(task) = self.listeners.owner_of(&entry) {
-            let places = &mut self.places;
-            entry.offer_owner(&task, super::OwnerSource::Listener, places, &self.filter);
-        }
+        self.offer_listener_owner(&mut entry);
         entry.decide(&self.filter);
         // Of one that is over it is known that it was there when there was last news of it.
         let as_of_ns = if ending == Ending::NeverCompleted {

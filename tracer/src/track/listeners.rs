@@ -8,9 +8,11 @@
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::ConnId;
 use super::entry::Entry;
-use crate::event::{Family, Protocol, Task};
+use crate::event::{Endpoint, Family, Process, Protocol, Task};
 
 /// Closed listeners kept.
 const MAX_CLOSED: usize = 64;
@@ -32,36 +34,85 @@ struct ClosedListener {
 }
 
 struct Listening {
-    sk: u64,
+    id: ConnId,
     family: Family,
     protocol: Protocol,
     addr: IpAddr,
-    task: Option<Task>,
+    owner: Option<ListenerOwner>,
+}
+
+/// Whom a listener belongs to.
+#[derive(Clone)]
+pub(super) enum ListenerOwner {
+    /// The process that called `listen`.
+    Task(Task),
+    /// Those that hold it, by process id.
+    Holders(Arc<Vec<Process>>),
+}
+
+impl ListenerOwner {
+    fn pids(&self) -> impl Iterator<Item = u32> {
+        let (task, holders) = match self {
+            Self::Task(task) => (Some(task.pid), None),
+            Self::Holders(holders) => (None, Some(holders)),
+        };
+        let holders = holders.into_iter().flat_map(|holders| holders.iter());
+        task.into_iter().chain(holders.map(|process| process.pid))
+    }
 }
 
 impl Listeners {
-    /// A listener was born; `task` called `listen`.
-    pub(super) fn add(&mut self, sk: u64, listener: &Entry, task: Option<Task>) {
+    /// A listener was born or found.
+    pub(super) fn add(&mut self, listener: &Entry, owner: Option<ListenerOwner>) {
         if let Some(key) = key(listener) {
             self.by_port.entry(key).or_default().push(Listening {
-                sk,
+                id: listener.id,
                 family: listener.family,
                 protocol: listener.protocol,
                 addr: listener.local.wire_addr(),
-                task,
+                owner,
             });
         }
     }
 
     /// A listener is gone.
-    pub(super) fn remove(&mut self, sk: u64, listener: &Entry) {
+    pub(super) fn remove(&mut self, listener: &Entry) {
         let Some(key) = key(listener) else { return };
         if let Slot::Occupied(mut slot) = self.by_port.entry(key) {
-            slot.get_mut().retain(|other| other.sk != sk);
+            slot.get_mut().retain(|other| other.id != listener.id);
             if slot.get().is_empty() {
                 slot.remove();
             }
         }
+    }
+
+    /// Which of the listeners at the end of `listener` is whose is not known any more.
+    pub(super) fn disown(&mut self, listener: &Entry) {
+        let Some(key) = key(listener) else { return };
+        let addr = listener.local.wire_addr();
+        for other in self.by_port.get_mut(&key).into_iter().flatten() {
+            if other.addr == addr && other.protocol == listener.protocol {
+                other.owner = None;
+            }
+        }
+    }
+
+    /// Whether connections to an end come to a listener, of this family of socket if one is given.
+    pub(super) fn serves(
+        &self,
+        netns: Option<u32>,
+        protocol: Protocol,
+        end: &Endpoint,
+        family: Option<Family>,
+    ) -> bool {
+        let Some(netns) = netns else { return false };
+        let addr = end.wire_addr();
+        let at_port = self.by_port.get(&(netns, end.port));
+        at_port.into_iter().flatten().any(|listener| {
+            listener.protocol == protocol
+                && family.is_none_or(|family| family == listener.family)
+                && (listener.addr == addr || listener.addr.is_unspecified())
+        })
     }
 
     /// A listener was closed, one that was there before the trace as well.
@@ -97,12 +148,12 @@ impl Listeners {
         self.by_port.clear();
     }
 
-    /// The process of the listener that `child` came out of, where there is but one it can be.
+    /// The owner of the listener that `child` came out of, where there is but one it can be.
     ///
     /// A child is a clone of its listener, so it has the same family of socket and the same protocol;
     /// a listener bound to the very address comes before a wildcard. Before Linux 6.15 the address of a
     /// newborn child is still that of its listener, which may be the wildcard.
-    pub(super) fn owner_of(&self, child: &Entry) -> Option<Task> {
+    pub(super) fn owner_of(&self, child: &Entry) -> Option<ListenerOwner> {
         let addr = child.local.wire_addr();
         let mut specific = Candidates::None;
         let mut wildcard = Candidates::None;
@@ -111,13 +162,15 @@ impl Listeners {
                 continue;
             }
             if listener.addr == addr {
-                specific.add(listener.task);
+                specific.add(listener.owner.as_ref());
             } else if listener.addr.is_unspecified() {
-                wildcard.add(listener.task);
+                wildcard.add(listener.owner.as_ref());
             }
         }
         match (specific, wildcard) {
-            (Candidates::One(task), _) | (Candidates::None, Candidates::One(task)) => Some(task),
+            (Candidates::One(owner), _) | (Candidates::None, Candidates::One(owner)) => {
+                Some(owner.clone())
+            }
             (Candidates::Unclear | Candidates::None, _) => None,
         }
     }
@@ -128,18 +181,18 @@ fn key(entry: &Entry) -> Option<(u32, u16)> {
 }
 
 #[derive(Clone, Copy)]
-enum Candidates {
+enum Candidates<'a> {
     None,
-    One(Task),
+    One(&'a ListenerOwner),
     /// Of several processes, or of an unknown one.
     Unclear,
 }
 
-impl Candidates {
-    fn add(&mut self, task: Option<Task>) {
-        *self = match (*self, task) {
-            (Self::None, Some(task)) => Self::One(task),
-            (Self::One(first), Some(task)) if first.pid == task.pid => Self::One(first),
+impl<'a> Candidates<'a> {
+    fn add(&mut self, owner: Option<&'a ListenerOwner>) {
+        *self = match (*self, owner) {
+            (Self::None, Some(owner)) => Self::One(owner),
+            (Self::One(first), Some(owner)) if first.pids().eq(owner.pids()) => Self::One(first),
             _ => Self::Unclear,
         };
     }

@@ -16,6 +16,8 @@ pub(super) struct Steps {
     /// Kernel numbers. One that does not fit is no state of TCP, and goes where there is room.
     states: [i8; INLINE],
     inline: u8,
+    /// The first time is when the connection was found in that state, not when it entered it.
+    first_found: bool,
     spilled: Option<Box<Spilled>>,
 }
 
@@ -25,6 +27,25 @@ struct Spilled {
 }
 
 impl Steps {
+    /// Of a connection found in a state that it had entered before.
+    pub(super) fn found(state: State, found_ns: u64) -> Self {
+        let mut steps = Self {
+            first_found: true,
+            ..Self::default()
+        };
+        steps.push(Step {
+            state,
+            since_ns: Some(found_ns),
+        });
+        steps
+    }
+
+    /// When the connection was found in its first state, if it was.
+    pub(super) fn found_ns(&self) -> Option<u64> {
+        let found_ns = self.since_ns.first().copied()?;
+        (self.first_found && found_ns != UNKNOWN).then_some(found_ns)
+    }
+
     /// Appends a step. True when one in the middle had to go for it; the time of the one after it is
     /// then forgotten, so that no duration spans the hole.
     pub(super) fn push(&mut self, step: Step) -> bool {
@@ -61,9 +82,11 @@ impl Steps {
             .iter()
             .zip(&self.states)
             .take(usize::from(self.inline))
-            .map(|(since_ns, state)| Step {
+            .enumerate()
+            .map(|(index, (since_ns, state))| Step {
                 state: State::from_kernel((*state).into()),
-                since_ns: (*since_ns != UNKNOWN).then_some(*since_ns),
+                since_ns: (*since_ns != UNKNOWN && !(index == 0 && self.first_found))
+                    .then_some(*since_ns),
             })
             .chain(self.spilled().iter().copied())
     }
@@ -130,6 +153,20 @@ mod tests {
             }
             assert_eq!(steps.iter().collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn a_state_it_was_found_in_has_no_beginning() {
+        let mut steps = Steps::found(State::Established, 7);
+        assert_eq!(steps.last(), Some(step(State::Established, None)));
+        assert_eq!((steps.found_ns(), steps.len()), (Some(7), 1));
+        steps.push(step(State::CloseWait, Some(9)));
+        assert_eq!(steps.last(), Some(step(State::CloseWait, Some(9))));
+        assert_eq!(steps.found_ns(), Some(7));
+        let mut forgotten = Steps::found(State::Established, 7);
+        forgotten.forget_last_time();
+        assert_eq!(forgotten.found_ns(), None);
+        assert_eq!(forgotten.last(), Some(step(State::Established, None)));
     }
 
     #[test]

@@ -4,7 +4,11 @@
 //! port is not chosen yet. `A rtx`, `A rst-in`, `A rst-out=14`, `A error=110/113` and `A synack` are
 //! evidence, `A mini=TW a` is the birth of the mini-socket a, `a timer=TW` and `a gone=TW` are news of it,
 //! `poll=TW/59000ms` and `poll=-` the kernel's answer for the usual ends, `+20ms` lets time pass. Each event comes 10 ns after the one before.
+//!
+//! `list ES by=7/nginx,8 asked=900 seen=950 l=.. r=..` is a socket of the snapshot, `queued` one that nobody
+//! has accepted.
 
+mod around;
 mod evidence;
 mod follow;
 mod held;
@@ -13,6 +17,7 @@ mod limits;
 mod oracle;
 mod owners;
 mod random;
+mod snapshot;
 mod stories;
 
 use std::collections::HashMap;
@@ -20,7 +25,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::event::{
-    AcceptEvent, Counts, Event, Evidence, EvidenceEvent, Polled, PolledEvent, Task,
+    AcceptEvent, Counts, Event, Evidence, EvidenceEvent, Polled, PolledEvent, SocketEvent, Task,
 };
 use crate::filter::{Filter, parse_prefix};
 use crate::state::legality;
@@ -250,12 +255,57 @@ impl Story {
         self.log.lines[before..].to_vec()
     }
 
+    fn list<'a>(&mut self, mut words: impl Iterator<Item = &'a str>) {
+        let mut socket = SocketEvent {
+            asked_ns: 900,
+            seen_ns: 950,
+            netns: Some(1),
+            family: Family::Inet,
+            protocol: Protocol::Tcp,
+            local: endpoint("10.0.0.1/40000"),
+            remote: endpoint("10.0.0.2/443"),
+            state: state(words.next().unwrap()),
+            has_file: true,
+            owners: Vec::new(),
+        };
+        for word in words {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("l", end) => socket.local = endpoint(end),
+                ("r", end) => socket.remote = endpoint(end),
+                ("asked", ns) => socket.asked_ns = ns.parse().unwrap(),
+                ("seen", ns) => socket.seen_ns = ns.parse().unwrap(),
+                ("ns", inode) => socket.netns = Some(inode.parse().unwrap()),
+                ("v6", _) => socket.family = Family::Inet6,
+                ("mptcp", _) => socket.protocol = Protocol::Mptcp,
+                ("queued", _) => socket.has_file = false,
+                ("by", list) => {
+                    socket.owners = list
+                        .split(',')
+                        .map(|by| Process {
+                            pid: task(by).pid,
+                            comm: task(by).comm,
+                        })
+                        .collect();
+                }
+                _ => panic!("{word}"),
+            }
+        }
+        if socket.state == State::Listen {
+            socket.remote = endpoint("0.0.0.0/0");
+        }
+        let event = Event::Socket(Box::new(socket));
+        self.tracker.handle(&event, &mut self.log);
+    }
+
     fn event(&mut self, line: &str) {
         if let Some(answer) = line.strip_prefix("poll=") {
             self.poll(answer);
             return;
         }
         let mut words = line.split_whitespace();
+        if let Some(socket) = line.strip_prefix("list ") {
+            return self.list(socket.split_whitespace());
+        }
         let sk = sk(words.next().unwrap());
         let what = words.next().unwrap();
         if let Some(by) = what.strip_prefix("accept=") {

@@ -9,10 +9,11 @@ use super::entry::{Entry, Losses, Move, is_birth};
 use super::follow::Following;
 use super::half_open::HalfOpen;
 use super::linger::{Closed, Lingering};
-use super::listeners::Listeners;
+use super::listeners::{ListenerOwner, Listeners};
 use super::mini::{After, MiniEnd, MiniSight, TimeWait};
 use super::places::Places;
 use super::recent::RecentlyClosed;
+use super::snapshot::Snapshot;
 use super::stray::Stray;
 use super::{
     ConnId, Connection, Ending, Gathered, HalfOpenConnection, Owner, OwnerProcess, OwnerSource,
@@ -70,6 +71,8 @@ pub struct Stats {
     pub accepts_unmatched: u64,
     /// Connections and listeners.
     pub connections: u64,
+    /// Sockets that were there when the trace began.
+    pub listed: u64,
     /// Connections and listeners tracked now.
     pub open: u64,
     /// Connections and listeners forgotten to stay within the bound.
@@ -91,6 +94,8 @@ pub struct Tracker {
     max_connections: usize,
     /// By socket address, the one touched last at the end.
     pub(super) sockets: LinkedHashMap<u64, Entry>,
+    /// Those that were there before the trace, and of which no event has come.
+    pub(super) snapshot: Snapshot,
     pub(super) next_id: u64,
     closed: RecentlyClosed,
     /// Closed, but not told yet that they ended.
@@ -120,6 +125,7 @@ impl Tracker {
         Self {
             max_connections: config.max_connections.max(1),
             sockets: LinkedHashMap::new(),
+            snapshot: Snapshot::default(),
             next_id: 1,
             closed: RecentlyClosed::new(),
             lingering: Lingering::default(),
@@ -147,6 +153,7 @@ impl Tracker {
             Event::Evidence(event) => self.handle_evidence(event, sink),
             Event::Polled(event) => self.handle_polled(event, sink),
             Event::Place(event) => self.teller.places.learn(event),
+            Event::Socket(event) => self.handle_socket(event, sink),
         }
     }
 
@@ -173,6 +180,7 @@ impl Tracker {
     /// All events before `now_ns` must have been handled, and all losses told: an end that is told here
     /// comes with its verdict.
     pub fn handle_timeout(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
+        self.settle_snapshot(now_ns, sink);
         while let Some(closed) = self.lingering.pop_over(now_ns) {
             self.settle(closed, sink);
         }
@@ -194,7 +202,8 @@ impl Tracker {
         while let Some(pending) = self.teller.half_open.pop() {
             self.end_half_open(&pending, Ending::StillOpen, now_ns, sink);
         }
-        let mut open: Vec<(u64, Entry)> = self.sockets.drain().collect();
+        let mut open = self.drain_listed(sink);
+        open.extend(self.sockets.drain());
         open.sort_unstable_by_key(|(_, entry)| entry.id);
         for (sk, entry) in open {
             self.teller.end(sk, &entry, Ending::StillOpen, now_ns, sink);
@@ -234,7 +243,9 @@ impl Tracker {
             local,
             remote,
             listener: false,
-            owner: listener.map_or(Verdict::Undecided, Entry::owner_verdict),
+            owner: listener.map_or(Verdict::Undecided, |listener| {
+                listener.owner_verdict(&self.teller.filter)
+            }),
         };
         let teller = &self.teller;
         let (retransmits, first_ns, last_ns) = teller.half_open.get(netns, &local, &remote)?;
@@ -252,7 +263,7 @@ impl Tracker {
     /// What was seen so far.
     pub fn stats(&self) -> Stats {
         Stats {
-            open: self.sockets.len() as u64,
+            open: (self.sockets.len() + self.snapshot.len()) as u64,
             ..self.teller.stats
         }
     }
@@ -274,7 +285,9 @@ impl Tracker {
         if let Slot::Occupied(mut slot) = self.sockets.entry(event.sk) {
             if slot.get().continues_with(event) {
                 slot.to_back();
-                self.teller.advance(slot.get_mut(), event, sink);
+                let entry = slot.get_mut();
+                Self::match_listed(&mut self.snapshot, &mut self.teller, entry, event, sink);
+                self.teller.advance(entry, event, sink);
                 if event.to == State::Closed {
                     let entry = slot.remove();
                     self.close(entry, event, sink);
@@ -290,10 +303,13 @@ impl Tracker {
 
     /// Starts a life with its first transition, or the first that was seen of it.
     fn begin(&mut self, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
-        let mut entry = Entry::new(ConnId(self.next_id), event);
-        self.next_id += 1;
-        self.teller.stats.connections += 1;
-        self.make_room(event, sink);
+        let mut entry = self.first_entry(event, sink).unwrap_or_else(|| {
+            let id = ConnId(self.next_id);
+            self.next_id += 1;
+            self.teller.stats.connections += 1;
+            Entry::new(id, event)
+        });
+        self.make_room(event.mono_ns, event.to != State::Closed, sink);
         if !is_birth(event) {
             for evidence in self.stray.of(event.sk, event.mono_ns) {
                 entry.note_before(evidence, event.from);
@@ -330,23 +346,26 @@ impl Tracker {
 
     /// Sockets that take memory.
     fn tracked(&self) -> usize {
-        self.sockets.len() + self.lingering.len() + self.following.waiting.len()
+        self.sockets.len()
+            + self.lingering.len()
+            + self.following.waiting.len()
+            + self.snapshot.len()
     }
 
-    /// Makes room for the life that starts with `event`, of what is closed before what is open.
-    fn make_room(&mut self, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
+    /// Makes room for the life that starts, or is found, at `now_ns`, of what is closed before what is open.
+    pub(super) fn make_room(&mut self, now_ns: u64, stays: bool, sink: &mut (impl Sink + ?Sized)) {
         if self.tracked() < self.max_connections {
             return;
         }
         if let Some(closed) = self.following.waiting.pop() {
             self.teller.end_closed(&closed, sink);
         } else if let Some(mut closed) = self.lingering.pop() {
-            if !closed.is_over(event.mono_ns) {
+            if !closed.is_over(now_ns) {
                 closed.entry.cut_short();
             }
             self.settle_at_once(&closed, sink);
-        } else if event.to != State::Closed {
-            self.age_out(event.mono_ns, sink);
+        } else if stays {
+            self.age_out(now_ns, sink);
         }
     }
 
@@ -355,6 +374,11 @@ impl Tracker {
     /// left out. So listeners and connections that are told of get another turn while there is anything
     /// else.
     fn age_out(&mut self, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
+        if let Some(entry) = self.snapshot.pop_connection() {
+            self.teller.stats.aged_out += 1;
+            self.teller.end(0, &entry, Ending::AgedOut, now_ns, sink);
+            return;
+        }
         let filtered = self.teller.filter != Filter::default();
         for _ in 0..self.sockets.len().min(SPARED) {
             match self.sockets.front_entry() {
@@ -367,7 +391,8 @@ impl Tracker {
                 _ => break,
             }
         }
-        if let Some((sk, entry)) = self.sockets.pop_front() {
+        let oldest = self.sockets.pop_front();
+        if let Some((sk, entry)) = oldest.or_else(|| Some((0, self.snapshot.pop_listener()?))) {
             self.teller.stats.aged_out += 1;
             if entry.role == Role::Listener {
                 // It may live on and share its port with one still known.
@@ -407,6 +432,7 @@ impl Tracker {
             return;
         }
         self.teller.stats.accepts_unmatched += 1;
+        self.snapshot.remember_accept(event.sk, event.task);
     }
 
     fn handle_evidence(&mut self, event: &EvidenceEvent, sink: &mut (impl Sink + ?Sized)) {
@@ -516,6 +542,11 @@ impl Teller {
             &mut self.places,
             &self.filter,
         );
+        self.decide(entry, sink);
+    }
+
+    /// Asks the filter once more, of what has become known beside a transition.
+    pub(super) fn decide(&mut self, entry: &mut Entry, sink: &mut (impl Sink + ?Sized)) {
         entry.decide(&self.filter);
         if entry.verdict == Verdict::Yes {
             self.deliver_held(entry, sink);
@@ -537,21 +568,34 @@ impl Teller {
             }
         }
         match (event.from, event.to) {
-            (State::Closed, State::Listen) => self.listeners.add(event.sk, entry, event.task),
+            (State::Closed, State::Listen) => {
+                self.listeners
+                    .add(entry, event.task.map(ListenerOwner::Task));
+            }
             // Older kernels give the child its addresses after the first transition only.
             (State::Listen | State::SynReceived, _)
                 if entry.role == Role::Server && entry.owner.source == OwnerSource::Unknown =>
             {
-                if let Some(task) = self.listeners.owner_of(entry) {
-                    entry.offer_owner(&task, OwnerSource::Listener, &mut self.places, &self.filter);
-                }
+                self.offer_listener_owner(entry);
             }
             _ => {}
         }
     }
 
+    /// Takes the owner of its listener, until somebody accepts it.
+    pub(super) fn offer_listener_owner(&mut self, entry: &mut Entry) {
+        let (source, filter) = (OwnerSource::Listener, &self.filter);
+        match self.listeners.owner_of(entry) {
+            Some(ListenerOwner::Task(task)) => {
+                entry.offer_owner(&task, source, &mut self.places, filter);
+            }
+            Some(ListenerOwner::Holders(holders)) => entry.offer_owners(&holders, source, filter),
+            None => {}
+        }
+    }
+
     fn deliver_held(&mut self, entry: &mut Entry, sink: &mut (impl Sink + ?Sized)) {
-        for transition in entry.take_held().iter().flat_map(|held| &held.moves) {
+        for transition in &entry.take_held() {
             entry.describe(
                 &mut self.conn,
                 transition.event.sk,
@@ -570,6 +614,7 @@ impl Teller {
             &Transition {
                 event,
                 in_state_ns: transition.in_state_ns,
+                since_listed: transition.since_listed,
                 legality: legality(event.protocol, event.from, event.to),
                 after_gap: transition.after_gap,
             },
@@ -595,7 +640,7 @@ impl Teller {
     /// The socket was closed; the end is told later.
     fn closed(&mut self, entry: &mut Entry, event: &StateEvent) {
         if entry.role == Role::Listener {
-            self.listeners.remove(event.sk, entry);
+            self.listeners.remove(entry);
             self.listeners.closed(entry, event.mono_ns);
             self.half_open.listener_closed(entry.netns, &entry.local);
         } else if entry.role == Role::Server
@@ -627,7 +672,7 @@ impl Teller {
         sink: &mut (impl Sink + ?Sized),
     ) {
         if entry.role == Role::Listener && ending != Ending::Closed {
-            self.listeners.remove(sk, entry);
+            self.listeners.remove(entry);
         }
         match entry.verdict {
             Verdict::Yes => {
@@ -657,9 +702,11 @@ fn blank() -> Connection {
         role: Role::Unknown,
         owner: Owner::UNKNOWN,
         owner_process: OwnerProcess::default(),
+        holders: None,
         steps: Vec::new(),
         from_birth: false,
         has_gap: false,
+        listed_ns: None,
         as_of_ns: 0,
         evidence: Gathered::default(),
     }

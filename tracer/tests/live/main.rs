@@ -26,6 +26,7 @@ mod hints;
 mod lives;
 mod mixed;
 mod netns;
+mod older;
 mod oracle;
 mod outcome;
 mod packets;
@@ -79,6 +80,7 @@ fn run() -> Result<ExitCode> {
         .chain(belonging::suites())
         .chain(cli::suites())
         .chain(hints::suites())
+        .chain(older::suites())
         .collect();
     let mut turn = None;
     let unable = || match take_turn() {

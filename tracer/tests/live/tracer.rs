@@ -26,6 +26,10 @@ pub(crate) fn binary() -> String {
 
 /// A `transition` line.
 #[derive(Clone, Debug, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the fields of the line"
+)]
 pub(crate) struct Transition {
     pub(crate) ts: jiff::Timestamp,
     pub(crate) mono_ns: u64,
@@ -43,6 +47,7 @@ pub(crate) struct Transition {
     pub(crate) kernel_from: String,
     pub(crate) kernel_to: String,
     pub(crate) in_state_ns: Option<u64>,
+    pub(crate) in_state_is_minimum: bool,
     pub(crate) pid: Option<u32>,
     pub(crate) comm: Option<String>,
     pub(crate) owner_source: String,
@@ -60,7 +65,8 @@ pub(crate) struct Transition {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Connection {
     pub(crate) conn: Value,
-    pub(crate) sk: String,
+    /// None of one that was there before and had no transition.
+    pub(crate) sk: Option<String>,
     pub(crate) netns: Option<u32>,
     pub(crate) family: String,
     pub(crate) protocol: String,
@@ -83,6 +89,13 @@ pub(crate) struct Connection {
     pub(crate) ending: String,
     pub(crate) from_birth: bool,
     pub(crate) has_gap: bool,
+    pub(crate) owners: Vec<Process>,
+}
+
+/// One of the owners of a connection.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
 }
 
 /// A state of a `connection` line.
@@ -251,6 +264,12 @@ impl Tracer {
 
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// When all was attached (`CLOCK_MONOTONIC`, ns).
+    pub(crate) fn session_mono_ns(&self) -> Result<u64> {
+        let mono_ns = self.session.get("mono_ns").and_then(Value::as_u64);
+        mono_ns.context("no time in the session line")
     }
 
     /// Ends it as Ctrl-C does.

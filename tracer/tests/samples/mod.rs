@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use jiff::tz::{Offset, TimeZone};
-use tracer::event::{Comm, Endpoint, Family, Protocol, StateEvent};
+use tracer::event::{Comm, Endpoint, Family, Process, Protocol, StateEvent};
 use tracer::hints::{Hint, Stay, Told};
 use tracer::place::Place;
 use tracer::render::{Format, Render, RenderOptions, Renderer};
-use tracer::session::{ClockMap, HookReport, HookStatus, Lost, Session, Totals, Verdicts};
+use tracer::session::{
+    ClockMap, HookReport, HookStatus, Lost, Session, SnapshotReport, SnapshotStatus, Totals,
+    Verdicts,
+};
 use tracer::state::{Names, State};
 use tracer::track::{
     ConnId, Connection, Continued, Ending, Gathered, Legality, Owner, OwnerProcess, OwnerSource,
@@ -54,6 +57,16 @@ pub(crate) fn session() -> Session {
             },
         ],
         missing_fields: vec![("netns".to_owned(), "no kernel BTF".to_owned())],
+        snapshot: SnapshotReport {
+            status: SnapshotStatus::Partial,
+            sockets: 41,
+            namespaces: 2,
+            duration_ns: 3_100_000,
+            missing: vec![(
+                "owners".to_owned(),
+                "3 processes cannot be looked at".to_owned(),
+            )],
+        },
     }
 }
 
@@ -109,6 +122,8 @@ pub(crate) fn client() -> Connection {
         }],
         from_birth: true,
         has_gap: false,
+        holders: None,
+        listed_ns: None,
         as_of_ns: CLOCK.mono_ns,
         evidence: Gathered::default(),
     }
@@ -146,6 +161,7 @@ pub(crate) fn step_as(
     legality: Legality,
 ) -> Transition {
     let last = *conn.steps.last().unwrap();
+    let listed_ns = conn.listed_ns.filter(|_| conn.steps.len() == 1);
     let mono_ns = CLOCK.mono_ns + at_ns;
     conn.steps.push(Step {
         state: to,
@@ -167,7 +183,8 @@ pub(crate) fn step_as(
             counts: None,
             from_twin: false,
         },
-        in_state_ns: last.since_ns.map(|since_ns| mono_ns - since_ns),
+        in_state_ns: last.since_ns.or(listed_ns).map(|ns| mono_ns - ns),
+        since_listed: listed_ns.is_some(),
         legality,
         after_gap: false,
     }
@@ -346,7 +363,24 @@ fn odd_sockets() -> [(Connection, Transition); 4] {
     ]
 }
 
-fn odd_states() -> [(Connection, Transition); 2] {
+/// One that was there before, held by several processes, and of which no event has come.
+pub(crate) fn older() -> Connection {
+    let holder = |pid| Process {
+        pid,
+        comm: Comm::from("nginx"),
+    };
+    Connection {
+        sk: 0,
+        owner: owner("nginx", 812, OwnerSource::Snapshot),
+        holders: Some(Arc::new(vec![holder(812), holder(813), holder(814)])),
+        steps: unseen(State::Established),
+        from_birth: false,
+        listed_ns: Some(CLOCK.mono_ns + 3 * MS),
+        ..server()
+    }
+}
+
+fn odd_states() -> [(Connection, Transition); 3] {
     let both = Connection {
         id: ConnId(15),
         role: Role::Both,
@@ -359,9 +393,15 @@ fn odd_states() -> [(Connection, Transition); 2] {
         ..connected()
     };
     let why = Legality::Linux("not shown beside the other note");
+    let older = Connection {
+        id: ConnId(17),
+        sk: server().sk,
+        ..older()
+    };
     [
         odd(both, State::Established, Legality::Rfc),
         odd(closing, State::Closed, why),
+        odd(older, State::CloseWait, Legality::Rfc),
     ]
 }
 
@@ -430,6 +470,7 @@ fn totals() -> Totals {
         events: 12,
         shown: 12,
         connections: 3,
+        unchanged: 0,
         aged_out: 0,
         recovered: 0,
         hints: 1,

@@ -5,7 +5,7 @@ use tracer::hints::Hint;
 use tracer::state::State;
 use tracer::track::{ConnId, Connection, Ending, OwnerProcess, Role, Step};
 
-use super::{CLOCK, MS, NOBODY, SECOND, connected, endpoint, server, step};
+use super::{CLOCK, MS, NOBODY, SECOND, connected, endpoint, older, server, step};
 
 /// What a renderer is told at the end of a connection.
 pub(crate) type Outcome = (Connection, Diagnosis, Ending);
@@ -228,7 +228,7 @@ fn broken() -> [Outcome; 4] {
     .map(|(diagnosis, conn)| (conn, diagnosis, Ending::Closed))
 }
 
-fn in_order() -> [Outcome; 5] {
+fn in_order() -> [Outcome; 6] {
     let path = [
         (SECOND, State::SynSent),
         (SECOND + 12 * MS, State::Established),
@@ -271,10 +271,23 @@ fn in_order() -> [Outcome; 5] {
         ..diagnosis(&closed, Verdict::Closed, "both sides sent FIN at once")
     };
     let of_open = diagnosis(&open, Verdict::Open, "");
+    let older = walk(older(), 64, &[]);
+    let of_older = Diagnosis {
+        states: vec![StateSpan {
+            state: State::Established,
+            since_ns: None,
+            duration_ns: Some(10 * SECOND - 3 * MS),
+            is_minimum: true,
+            evidence: SpanEvidence::Polled,
+            expected_ns: None,
+        }],
+        ..diagnosis(&older, Verdict::Open, "in ESTABLISHED")
+    };
     let polled = with_polled_time_wait(&closed);
     [
         (closed.clone(), both, Ending::Closed),
         (open, of_open, Ending::StillOpen),
+        (older, of_older, Ending::StillOpen),
         (
             listener.clone(),
             diagnosis(&listener, Verdict::Listener, ""),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt::{Display, Write};
 
 use crate::diagnose::SpanEvidence;
-use crate::event::{Comm, Endpoint};
+use crate::event::{Comm, Endpoint, Process};
 use crate::hints::Hint;
 use crate::place::{Container, Runtime};
 use crate::render::fields::Fields;
@@ -171,6 +171,11 @@ impl Fields for Rows {
         self.text(name, value.map(|container| container.id.as_str()));
         self.text("runtime", runtime.map(Runtime::name));
         self.text("pod", value.and_then(|container| container.pod.as_deref()));
+    }
+
+    fn owners(&mut self, name: &'static str, values: &[Process]) {
+        let pids: Vec<_> = values.iter().map(|one| one.pid.to_string()).collect();
+        self.text(name, Some(&pids.join(" ")));
     }
 
     fn endpoint(&mut self, name: &'static str, value: Endpoint) {

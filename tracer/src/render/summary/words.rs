@@ -81,7 +81,7 @@ pub(super) fn process(process: &Process) -> String {
 
 pub(super) fn owner(owner: &Owner) -> String {
     let mut text = String::new();
-    push_owner(&mut text, owner);
+    push_owner(&mut text, owner, 0);
     text
 }
 

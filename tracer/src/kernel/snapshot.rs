@@ -1,0 +1,365 @@
+//! The connections and listeners that are there when the trace begins.
+//!
+//! Taken after the programs are attached, on a thread of its own, while the ring buffer is drained into
+//! memory: what changes meanwhile is in the events as well, and the tracker puts both together.
+//!
+//! Known gaps: mini-sockets (`TIME_WAIT`, the end of an orphan's `FIN_WAIT_2`) and half-open connections
+//! are left out, as no event would tell of their end; likewise what has no namespace that can be found.
+
+use std::collections::HashSet;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tracer_common::wire::{FLAG_NETNS, Header, KIND_SOCKET, Process, SocketRecord};
+use zerocopy::IntoBytes as _;
+
+use super::batch::Batch;
+use super::machine::{lists_mptcp, mono_ns};
+use super::netns;
+use super::processes::{Names, Processes, sees_kernels_pids};
+use super::sock_diag::{INET, INET6, Listed, MPTCP, SockDiag, TCP, TIMER_MINI_SOCKET};
+use crate::session::{SnapshotReport, SnapshotStatus};
+
+/// After this it is content with what it has.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Kernel number of `TCP_LISTEN`.
+const LISTEN: u8 = 10;
+/// States that are asked for, by kernel number: not `TIME_WAIT` (6), `CLOSE` (7), `NEW_SYN_RECV` (12), nor
+/// `BOUND_INACTIVE` (13).
+const STATES: [u8; 9] = [1, 2, 3, 4, 5, 8, 9, LISTEN, 11];
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// A record for each socket, the listeners first.
+    pub records: Batch,
+    /// What it holds and what not.
+    pub report: SnapshotReport,
+}
+
+/// One that is being taken.
+#[derive(Debug)]
+pub struct Taking(JoinHandle<Snapshot>);
+
+impl Taking {
+    /// Starts it: of these network namespaces, or of all if there are none.
+    pub fn start(namespaces: &[u32]) -> Result<Self, std::io::Error> {
+        let namespaces = namespaces.to_vec();
+        let thread = std::thread::Builder::new().name("snapshot".to_owned());
+        thread.spawn(move || take(&namespaces)).map(Self)
+    }
+
+    /// It can be had without waiting.
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// Waits for it.
+    pub fn finish(self) -> Snapshot {
+        self.0
+            .join()
+            .unwrap_or_else(|_| Snapshot::unavailable("the thread that takes it failed".to_owned()))
+    }
+}
+
+impl Snapshot {
+    /// None, for this reason.
+    pub fn unavailable(reason: String) -> Self {
+        Self {
+            records: Batch::default(),
+            report: SnapshotReport {
+                status: SnapshotStatus::Unavailable,
+                missing: vec![("all".to_owned(), reason)],
+                ..SnapshotReport::default()
+            },
+        }
+    }
+}
+
+/// A socket and where it is.
+struct Socket {
+    netns: u32,
+    protocol: u16,
+    listed: Listed,
+}
+
+#[derive(Default)]
+struct Collected {
+    sockets: Vec<Socket>,
+    /// A socket that is moved while the list is read can come twice.
+    cookies: HashSet<[u32; 2]>,
+    missing: Vec<(String, String)>,
+}
+
+fn take(namespaces: &[u32]) -> Snapshot {
+    let began_ns = mono_ns();
+    let deadline = Instant::now() + PATIENCE;
+    let mut collected = Collected::default();
+    let mut processes = Processes::look(deadline);
+    for (inode, path) in netns::mounted() {
+        processes.add_namespace(inode, path);
+    }
+    collected.miss_of(&processes);
+    let asked = collected.ask_all(namespaces, &processes, deadline);
+    let Collected {
+        mut sockets,
+        missing,
+        ..
+    } = collected;
+    sockets.sort_by_key(|socket| socket.listed.message.state != LISTEN);
+    let mut records = Batch::default();
+    let mut names = Names::default();
+    let knows_pids = sees_kernels_pids();
+    for socket in &sockets {
+        let holders = processes.holders(socket.listed.message.inode);
+        let holders = if knows_pids { holders } else { &[] };
+        let owners: Vec<Process> = holders.iter().map(|pid| names.of(*pid)).collect();
+        push(&mut records, socket, &owners);
+    }
+    let status = match (asked, missing.is_empty()) {
+        (0, _) => SnapshotStatus::Unavailable,
+        (_, true) => SnapshotStatus::Complete,
+        (_, false) => SnapshotStatus::Partial,
+    };
+    Snapshot {
+        report: SnapshotReport {
+            status,
+            sockets: sockets.len() as u64,
+            namespaces: asked,
+            duration_ns: mono_ns().saturating_sub(began_ns),
+            missing,
+        },
+        records,
+    }
+}
+
+impl Collected {
+    /// Asks in each namespace; yields in how many there was an answer.
+    fn ask_all(&mut self, wanted: &[u32], processes: &Processes, deadline: Instant) -> u64 {
+        let own = netns::own();
+        let found = &processes.namespaces;
+        let is_wanted = |inode: u32| wanted.is_empty() || wanted.contains(&inode);
+        for inode in wanted {
+            if own != Some(*inode) && !found.contains_key(inode) {
+                let reason = "no process and no mount leads to it".to_owned();
+                self.miss(&format!("netns {inode}"), reason);
+            }
+        }
+        let mut asked = 0;
+        if let Some(own) = own.filter(|own| is_wanted(*own)) {
+            asked += u64::from(self.ask(own, SockDiag::open(), deadline));
+        }
+        for (inode, ways) in found {
+            if own == Some(*inode) || !is_wanted(*inode) {
+                continue;
+            }
+            if Instant::now() >= deadline {
+                self.miss("further namespaces", "it took too long".to_owned());
+                break;
+            }
+            match netns::enter(*inode, ways, SockDiag::open) {
+                Ok(diag) => asked += u64::from(self.ask(*inode, diag, deadline)),
+                // It went as it was looked at, and its sockets with it.
+                Err(error) if is_gone(&error) => {
+                    log::debug!("netns {inode} is gone: {error}");
+                }
+                Err(error) => {
+                    self.miss(&format!("netns {inode}"), format!("cannot enter: {error}"));
+                }
+            }
+        }
+        asked
+    }
+
+    fn ask(
+        &mut self,
+        netns: u32,
+        diag: Result<SockDiag, super::sock_diag::Error>,
+        deadline: Instant,
+    ) -> bool {
+        let mut diag = match diag {
+            Ok(diag) => diag,
+            Err(error) => {
+                self.miss(&format!("netns {netns}"), error.reason());
+                return false;
+            }
+        };
+        let states = STATES.iter().fold(0, |mask, state| mask | 1 << state);
+        let mut answered = false;
+        for (family, protocol, name) in [
+            (INET, TCP, "TCP over IPv4"),
+            (INET6, TCP, "TCP over IPv6"),
+            (INET, MPTCP, "MPTCP over IPv4"),
+            (INET6, MPTCP, "MPTCP over IPv6"),
+        ] {
+            if protocol == MPTCP && !lists_mptcp() {
+                continue;
+            }
+            let result = diag.list(family, protocol, states, deadline, |listed| {
+                self.add(netns, protocol, listed);
+            });
+            match result {
+                Ok(()) => answered = true,
+                Err(error) => self.miss(&format!("{name} in netns {netns}"), error.reason()),
+            }
+        }
+        answered
+    }
+
+    fn add(&mut self, netns: u32, protocol: u32, listed: Listed) {
+        let message = &listed.message;
+        if message.timer != TIMER_MINI_SOCKET
+            && STATES.contains(&message.state)
+            && self.cookies.insert(message.id.cookie)
+        {
+            self.sockets.push(Socket {
+                netns,
+                protocol: u16::try_from(protocol).unwrap_or_default(),
+                listed,
+            });
+        }
+    }
+
+    /// What the look at the processes did not find, whatever is asked.
+    fn miss_of(&mut self, processes: &Processes) {
+        const OWNERS: &str = "owners";
+        if !sees_kernels_pids() {
+            let reason = "process ids here are not the kernel's: this is another pid namespace";
+            self.miss(OWNERS, reason.to_owned());
+        }
+        match processes.hidden {
+            0 => {}
+            1 => self.miss(OWNERS, "1 process cannot be looked at".to_owned()),
+            hidden => self.miss(OWNERS, format!("{hidden} processes cannot be looked at")),
+        }
+        if processes.late {
+            self.miss(OWNERS, "it took too long".to_owned());
+        }
+    }
+
+    fn miss(&mut self, what: &str, reason: String) {
+        self.missing.push((what.to_owned(), reason));
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    const ESRCH: i32 = 3;
+    error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
+}
+
+fn push(records: &mut Batch, socket: &Socket, owners: &[Process]) {
+    let Listed {
+        message,
+        asked_ns,
+        seen_ns,
+    } = &socket.listed;
+    let [low, high] = message.id.cookie;
+    let record = SocketRecord {
+        header: Header {
+            kind: KIND_SOCKET,
+            flags: FLAG_NETNS,
+            cpu: 0,
+            mono_ns: *seen_ns,
+            sk: 0,
+        },
+        asked_ns: *asked_ns,
+        cookie: u64::from(high) << 32 | u64::from(low),
+        netns: socket.netns,
+        inode: message.inode,
+        uid: message.uid,
+        expires_ms: message.expires_ms,
+        receive_queue: message.receive_queue,
+        send_queue: message.send_queue,
+        family: message.family.into(),
+        protocol: socket.protocol,
+        local_port: message.id.local_port.get(),
+        remote_port: message.id.remote_port.get(),
+        state: message.state,
+        timer: message.timer,
+        retransmits: message.retransmits,
+        reserved: 0,
+        owners: u32::try_from(owners.len()).unwrap_or_default(),
+        local_addr: mapped(message.family, message.id.local_addr),
+        remote_addr: mapped(message.family, message.id.remote_addr),
+    };
+    let mut bytes = record.as_bytes().to_vec();
+    for owner in owners {
+        bytes.extend_from_slice(owner.as_bytes());
+    }
+    records.push(&bytes);
+}
+
+/// The kernel leaves twelve bytes of an IPv4 address unused.
+fn mapped(family: u8, addr: [u8; 16]) -> [u8; 16] {
+    let [a, b, c, d, ..] = addr;
+    match family {
+        INET => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
+        _ => addr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::decode::decode;
+    use crate::event::{Event, SocketEvent};
+    use crate::state::State;
+
+    fn sockets(snapshot: &Snapshot) -> Vec<SocketEvent> {
+        let events = snapshot
+            .records
+            .iter()
+            .map(|record| decode(record).unwrap());
+        let sockets = events.map(|event| {
+            let Event::Socket(socket) = event else {
+                panic!("{event:?}");
+            };
+            *socket
+        });
+        sockets.collect()
+    }
+
+    #[test]
+    fn own_sockets_are_in_it_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = listener.local_addr().unwrap();
+        let client = TcpStream::connect(here).unwrap();
+        let there = client.local_addr().unwrap();
+        let own = netns::own().unwrap();
+        let snapshot = Taking::start(&[own]).unwrap().finish();
+        assert_ne!(snapshot.report.status, SnapshotStatus::Unavailable);
+        let sockets = sockets(&snapshot);
+        assert_eq!(snapshot.report.sockets, sockets.len() as u64);
+        let mine: Vec<_> = sockets
+            .iter()
+            .filter(|socket| [here.port(), there.port()].contains(&socket.local.port))
+            .map(|socket| {
+                assert_eq!(socket.netns, Some(own));
+                assert!(socket.asked_ns <= socket.seen_ns);
+                let pids: Vec<u32> = socket.owners.iter().map(|owner| owner.pid).collect();
+                assert_eq!(pids == [std::process::id()], socket.has_file, "{socket:?}");
+                (socket.local.port, socket.state, socket.has_file)
+            })
+            .collect();
+        let expected = [
+            (here.port(), State::Listen, true),
+            // Nobody has accepted it.
+            (here.port(), State::Established, false),
+            (there.port(), State::Established, true),
+        ];
+        assert_eq!(mine.len(), expected.len(), "{mine:?}");
+        assert!(expected.iter().all(|one| mine.contains(one)), "{mine:?}");
+        assert_eq!(mine[0].1, State::Listen, "listeners come first");
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_there_is_named() {
+        let snapshot = Taking::start(&[1]).unwrap().finish();
+        assert_eq!(snapshot.report.status, SnapshotStatus::Unavailable);
+        let missing = &snapshot.report.missing;
+        assert!(missing.iter().any(|(what, _)| what == "netns 1"));
+        assert!(snapshot.records.is_empty());
+    }
+}
