@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod exit;
+mod export;
 mod live;
 mod logging;
 mod report;
@@ -39,6 +40,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Trace(arguments)) => trace::run(&arguments),
         Some(Command::Summary(arguments)) => summary::run(&arguments),
         Some(Command::Report(arguments)) => report::run(&arguments),
+        Some(Command::Export(arguments)) => export::run(&arguments),
         Some(Command::States(arguments)) => states::run(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
     };

@@ -173,9 +173,14 @@ impl<R: Render> Flow<R> {
         self.tell_stuck(now_ns);
     }
 
-    /// Tells what shows in a segment that is sent again.
+    /// Shows what happened beside the states to an output that wants it, and tells what it hints at.
     fn tell_evidence(&mut self, event: &EvidenceEvent) {
         let shown = &mut self.shown;
+        if shown.renderer.wants_evidence()
+            && let Some(conn) = self.tracker.look(event.sk, event.mono_ns)
+        {
+            shown.renderer.evidence(conn, event);
+        }
         let Some(watch) = &mut shown.watch else {
             return;
         };

@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use jiff::tz::TimeZone;
 
 use crate::diagnose::Diagnosis;
+use crate::event::EvidenceEvent;
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::Names;
@@ -24,6 +25,7 @@ mod csv;
 mod fields;
 mod json;
 mod jsonl;
+mod perfetto;
 mod plain;
 mod remark;
 mod report;
@@ -39,6 +41,7 @@ mod vocab;
 pub use closing::closing_words;
 pub use csv::Csv;
 pub use jsonl::{Jsonl, SCHEMA_VERSION};
+pub use perfetto::Perfetto;
 pub use report::{LISTED_MAX, Report};
 pub use summary::{Summary, SummaryFormat};
 pub use text::Text;
@@ -161,6 +164,14 @@ pub trait Render {
         ending: Ending,
         now_ns: u64,
     );
+
+    /// Whether [`Render::evidence`] is to be called.
+    fn wants_evidence(&self) -> bool {
+        false
+    }
+
+    /// Something happened to an open connection beside its states.
+    fn evidence(&mut self, _conn: &Connection, _event: &EvidenceEvent) {}
 
     /// A hint while the run goes on. Of no concern to an output that only counts.
     fn hint(&mut self, _out: &mut BytesMut, _clock: &ClockMap, _told: &Told) {}

@@ -28,6 +28,9 @@ enum Chore {
         /// Install what `vm` needs instead
         #[arg(long)]
         vm: bool,
+        /// Install what reads the exports in the tests instead, into target/readers (as any user)
+        #[arg(long, conflicts_with = "vm")]
+        readers: bool,
     },
     /// Compile the kernel programs and put the object where the tracer embeds it
     BuildEbpf,
@@ -57,8 +60,9 @@ fn main() -> anyhow::Result<()> {
         vm::guest::main();
     }
     match Cli::parse().chore {
-        Chore::Setup { vm: false } => setup::run(),
-        Chore::Setup { vm: true } => setup::vm(),
+        Chore::Setup { readers: true, .. } => setup::readers(&ebpf::root()),
+        Chore::Setup { vm: true, .. } => setup::vm(),
+        Chore::Setup { .. } => setup::run(),
         Chore::BuildEbpf => ebpf::build(),
         Chore::CheckEbpf { rebuild } => ebpf::check(rebuild),
         Chore::Vm(arguments) => vm::run(&arguments, &ebpf::root()),

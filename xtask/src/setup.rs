@@ -62,6 +62,28 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// Programs that are not ours and read what tracer exports: Python packages in an environment of their own.
+pub(crate) fn readers(root: &Path) -> Result<()> {
+    let environment = root.join("target/readers");
+    let python = environment.join("bin/python");
+    let needed = root.join("tracer/tests/foreign/requirements.txt");
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    step("python3", &["-m", "venv", &path(&environment)], &[])
+        .context("hint: on Debian, apt install python3-venv nodejs")?;
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--timeout",
+        "30",
+        "-r",
+        &path(&needed),
+    ];
+    step(&path(&python), &install, &[])?;
+    step("node", &["--version"], &[]).context("hint: on Debian, apt install nodejs")
+}
+
 /// The emulator, and what unpacks kernels.
 pub(crate) fn vm() -> Result<()> {
     if !Path::new("/etc/debian_version").exists() {

@@ -61,6 +61,8 @@ pub(super) enum Command {
     Summary(Box<SummaryArgs>),
     /// Write a run as one HTML page to standard output at its end, to look at in a browser
     Report(Box<ReportArgs>),
+    /// Write a run for another program: a Perfetto trace, JSON lines or CSV, on standard output
+    Export(Box<ExportArgs>),
     /// Explain the TCP states: names on every system, what they mean, what to check
     States(StatesArgs),
     /// Say whether this machine can run tracer, and how to mend what is missing
@@ -251,6 +253,30 @@ pub(super) struct ReportArgs {
 
     #[command(flatten)]
     pub(super) limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    pub(super) filters: FilterArgs,
+
+    /// Format of the file
+    #[arg(long, value_name = "FORMAT", help_heading = "Output")]
+    pub(super) format: ExportFormat,
+
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+}
+
+/// `--format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportFormat {
+    /// A trace for ui.perfetto.dev: a track per connection, a slice per state
+    Perfetto,
+    /// One JSON object per line
+    Jsonl,
+    /// Comma-separated values
+    Csv,
 }
 
 /// `--color`

@@ -536,7 +536,12 @@ pub(crate) fn whole_run(format: Format, color: bool) -> String {
 }
 
 /// The same by any renderer, with some more connections at their end.
-pub(crate) fn whole_run_by(mut renderer: impl Render, more: &[Outcome]) -> String {
+pub(crate) fn whole_run_by(renderer: impl Render, more: &[Outcome]) -> String {
+    String::from_utf8(whole_run_bytes(renderer, more)).unwrap()
+}
+
+/// The same in any format.
+pub(crate) fn whole_run_bytes(mut renderer: impl Render, more: &[Outcome]) -> Vec<u8> {
     let mut out = BytesMut::new();
     renderer.start(&mut out, &session());
     for (diagnose, life) in [
@@ -570,5 +575,5 @@ pub(crate) fn whole_run_by(mut renderer: impl Render, more: &[Outcome]) -> Strin
     renderer.clock_changed(&mut out, &stepped);
     renderer.lost(&mut out, &stepped, now_ns, &LOST);
     renderer.end(&mut out, &stepped, now_ns, &totals());
-    String::from_utf8(out.to_vec()).unwrap()
+    out.to_vec()
 }
