@@ -81,21 +81,21 @@ fn for_people() {
     accept_queue_lost      1  lost before anybody accepted it
     unknown                1  what was seen does not tell
     closed                 4  closed in order
-    open                   3  still open when the trace ended
+    open                   4  still open when the trace ended
     listener               1  no connection
 
     FAILED, BY REMOTE ADDRESS  FAILED  OF  HOW
     93.184.215.14                   7  12  1 refused, 1 timed_out, 1 unreachable,...
     10.0.0.1                        1   1  1 refused
-    2001:db8:1:2:3:4:5:6            1   4  1 accept_queue_lost
+    2001:db8:1:2:3:4:5:6            1   5  1 accept_queue_lost
 
     FAILED, BY PORT  FAILED  OF  HOW
-    443                   8  15  1 refused, 1 timed_out, 1 unreachable, 1 cancell...
+    443                   8  16  1 refused, 1 timed_out, 1 unreachable, 1 cancell...
     8080                  1   1  1 refused
 
     FAILED, BY PROCESS  FAILED  OF  HOW
     curl                     8  12  2 refused, 1 timed_out, 1 unreachable, 1 canc...
-    nginx                    1   4  1 accept_queue_lost
+    nginx                    1   5  1 accept_queue_lost
 
     RESETS                    COUNT
     received in SYN_SENT          2
@@ -126,17 +126,17 @@ fn for_people() {
 
     MOST CONNECTIONS, BY REMOTE ADDRESS  CONNS  VERDICTS
     93.184.215.14                           12  3 closed, 1 refused, 1 timed_out,...
-    2001:db8:1:2:3:4:5:6                     4  2 open, 1 accept_queue_lost, 1 cl...
+    2001:db8:1:2:3:4:5:6                     5  3 open, 1 accept_queue_lost, 1 cl...
     10.0.0.1                                 1  1 refused
 
     MOST CONNECTIONS, BY PORT    CONNS  VERDICTS
-    443                             15  4 closed, 3 open, 1 refused, 1 timed_out,...
+    443                             16  4 closed, 4 open, 1 refused, 1 timed_out,...
     ? (who serves is not known)      1  1 unknown
     8080                             1  1 refused
 
     MOST CONNECTIONS, BY PROCESS  CONNS  VERDICTS
     curl                             12  3 closed, 2 refused, 1 timed_out, 1 unre...
-    nginx                             4  2 open, 1 accept_queue_lost, 1 closed
+    nginx                             5  3 open, 1 accept_queue_lost, 1 closed
     -                                 1  1 unknown
 
     TIME IN STATE             COUNT       P50       P90       P99      MAX
@@ -144,7 +144,7 @@ fn for_people() {
     SYN_RECEIVED   measured       1   1.005ms   1.005ms   1.005ms  1.005ms
     SYN_RECEIVED   at least       3  >998.2ms  >998.2ms  >998.2ms  >1.000s
     ESTABLISHED    measured      10    2.986s    8.925s    9.932s   9.987s
-    ESTABLISHED    at least       1   >8.988s   >8.988s   >8.988s  >8.988s
+    ESTABLISHED    at least       2   >8.988s   >9.932s   >9.932s  >9.997s
     FIN_WAIT_1     measured       4   998.2ms   998.2ms   998.2ms   1.000s
     FIN_WAIT_2     at least       1      >6us      >6us      >6us     >6us
     CLOSE_WAIT     measured       2   40.00ms   998.2ms   998.2ms   1.000s
