@@ -189,3 +189,20 @@ fn both_ends_of_a_connection_are_joined_and_moments_marked() {
         json!([{"name": name, "track": "events lost", "ring_full": 10}])
     );
 }
+
+#[test]
+fn the_documented_question_is_answered() {
+    let document = include_str!("../../../docs/export.md");
+    let start = document.find("```sql\n").unwrap() + "```sql\n".len();
+    let sql = &document[start..];
+    let Some([rows]) = query([&sql[..sql.find("```").unwrap()]]) else {
+        return;
+    };
+    let verdicts: Vec<&Value> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["verdict"])
+        .collect();
+    assert!(verdicts.contains(&&json!("refused")), "{rows}");
+}
