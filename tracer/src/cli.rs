@@ -6,6 +6,8 @@ mod exit;
 mod export;
 mod live;
 mod logging;
+mod record;
+mod replay;
 mod report;
 mod states;
 mod summary;
@@ -41,6 +43,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Summary(arguments)) => summary::run(&arguments),
         Some(Command::Report(arguments)) => report::run(&arguments),
         Some(Command::Export(arguments)) => export::run(&arguments),
+        Some(Command::Record(arguments)) => record::run(&arguments),
+        Some(Command::Replay(arguments)) => replay::run(&arguments),
         Some(Command::States(arguments)) => states::run(&arguments),
         Some(Command::Doctor(arguments)) => doctor::run(&arguments),
     };

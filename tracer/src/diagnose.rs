@@ -19,6 +19,8 @@ mod spans;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use serde::{Deserialize, Serialize};
+
 use crate::hints::Hint;
 use crate::state::State;
 use crate::track::{Connection, Ending};
@@ -170,7 +172,8 @@ pub enum ClosedBy {
 }
 
 /// Which evidence there is to judge by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each hook is there or not, on its own"

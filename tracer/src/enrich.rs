@@ -23,8 +23,8 @@ use hashlink::LruCache;
 use tracer_common::wire;
 use zerocopy::IntoBytes as _;
 
+use crate::batch::Batch;
 use crate::decode::{task_of, time_of};
-use crate::kernel::Batch;
 use crate::place::Place;
 use hierarchy::Hierarchy;
 

@@ -51,6 +51,8 @@ pub struct Filter {
     pub containers: Vec<String>,
     /// Inode number of the network namespace. A connection whose namespace is not known never matches.
     pub netns: Vec<u32>,
+    /// One that must select the connection as well: that of the recording it comes from.
+    pub within: Option<Box<Self>>,
 }
 
 /// Internet protocol wanted, by what is on the wire: a v4-mapped connection is IPv4. A listener on
@@ -118,8 +120,31 @@ pub struct Known {
 }
 
 impl Filter {
+    /// Both filters at once. Where both ask for the owner, one process must satisfy both.
+    #[must_use]
+    pub fn and_within(self, outer: Self) -> Self {
+        if outer == Self::default() {
+            self
+        } else if self == Self::default() {
+            outer
+        } else {
+            Self {
+                within: Some(Box::new(outer)),
+                ..self
+            }
+        }
+    }
+
     /// Whether a connection is wanted, from what is known of it. `Yes` and `No` are final.
     pub fn verdict(&self, known: &Known) -> Verdict {
+        let own = self.own_verdict(known);
+        match &self.within {
+            Some(outer) => own.and(outer.verdict(known)),
+            None => own,
+        }
+    }
+
+    fn own_verdict(&self, known: &Known) -> Verdict {
         self.netns_verdict(known)
             .and(self.port_verdict(known))
             .and(self.prefix_verdict(known))
@@ -140,6 +165,10 @@ impl Filter {
                     .iter()
                     .any(|wanted| wanted.as_bytes() == comm.as_bytes()))
             && self.place_matches(place)
+            && self
+                .within
+                .as_ref()
+                .is_none_or(|outer| outer.owner_matches(pid, comm, place))
     }
 
     /// Whether `cgroups` and `containers` both accept a process that belongs there.

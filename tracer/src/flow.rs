@@ -7,6 +7,7 @@ use crate::diagnose::{Sources, diagnose};
 use crate::event::{Event, Evidence, EvidenceEvent};
 use crate::filter::Show;
 use crate::hints::{self, Limits, STUCK_AFTER_NS, Told, Watch};
+use crate::input::Input;
 use crate::render::{Render, Shape};
 use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
 use crate::state::State;
@@ -19,6 +20,8 @@ pub struct Flow<R> {
     tracker: Tracker,
     shown: Shown<R>,
     undecodable: u64,
+    /// Losses as the kernel counts them.
+    kernel_lost: Lost,
     /// Losses already told.
     lost: Lost,
     started_ns: u64,
@@ -83,6 +86,7 @@ impl<R: Render> Flow<R> {
             tracker,
             shown,
             undecodable: 0,
+            kernel_lost: Lost::default(),
             lost: Lost::default(),
             started_ns: session.clock.mono_ns,
         }
@@ -95,8 +99,17 @@ impl<R: Render> Flow<R> {
         self.shown.watch = Some(Watch::new(after_ns, limits));
     }
 
-    /// Takes one record of the ring buffer.
-    pub fn record(&mut self, bytes: &[u8]) {
+    /// Takes in the next thing that happened.
+    pub fn input(&mut self, input: Input<'_>) {
+        match input {
+            Input::Record(record) => self.record(record),
+            Input::Clock(clock) => self.set_clock(clock),
+            Input::Losses { lost, now_ns } => self.set_losses(lost, now_ns),
+            Input::Tick(now_ns) => self.handle_timeout(now_ns),
+        }
+    }
+
+    fn record(&mut self, bytes: &[u8]) {
         match decode(bytes) {
             Ok(event) => {
                 if self.shown.watch.is_some() {
@@ -124,12 +137,9 @@ impl<R: Render> Flow<R> {
         self.shown.count >= self.shown.limit
     }
 
-    /// Takes note of wall-clock time: a step against the monotonic clock of more than a millisecond is
-    /// followed and told.
-    pub fn set_clock(&mut self, clock: ClockMap) {
-        const STEP_NS: u64 = 1_000_000;
-        let expected = self.shown.clock.wall_ns(clock.mono_ns);
-        if expected.abs_diff(clock.wall_ns) > STEP_NS {
+    /// Takes note of wall-clock time: a step against the monotonic clock is followed and told.
+    fn set_clock(&mut self, clock: ClockMap) {
+        if !self.shown.clock.agrees_with(&clock) {
             self.shown.clock = clock;
             self.shown
                 .renderer
@@ -138,7 +148,8 @@ impl<R: Render> Flow<R> {
     }
 
     /// Takes the kernel's losses since the start, and tells what is new.
-    pub fn set_losses(&mut self, kernel: Lost, now_ns: u64) {
+    fn set_losses(&mut self, kernel: Lost, now_ns: u64) {
+        self.kernel_lost = kernel;
         let total = Lost {
             undecodable: self.undecodable,
             ..kernel
@@ -148,6 +159,7 @@ impl<R: Render> Flow<R> {
             reentry: total.reentry.saturating_sub(self.lost.reentry),
             unreadable: total.unreadable.saturating_sub(self.lost.unreadable),
             undecodable: total.undecodable.saturating_sub(self.lost.undecodable),
+            damaged: total.damaged.saturating_sub(self.lost.damaged),
             evidence: total.evidence.saturating_sub(self.lost.evidence),
         };
         if new == Lost::default() {
@@ -168,7 +180,8 @@ impl<R: Render> Flow<R> {
 
     /// Tells of the connections whose end is old enough to be explained. `now_ns` is a time up to which
     /// all records were taken in and all losses told.
-    pub fn handle_timeout(&mut self, now_ns: u64) {
+    fn handle_timeout(&mut self, now_ns: u64) {
+        self.set_losses(self.kernel_lost, now_ns);
         self.tracker.handle_timeout(now_ns, &mut self.shown);
         self.tell_stuck(now_ns);
     }

@@ -15,6 +15,8 @@ mod sentences;
 mod tests;
 mod watch;
 
+use serde::{Deserialize, Serialize};
+
 use crate::diagnose::{Diagnosis, Verdict};
 use crate::event::{Endpoint, Family, Protocol};
 use crate::state::State;
@@ -76,7 +78,8 @@ pub struct Told {
 }
 
 /// Settings of the machine that connections can run into.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// The network namespace they are of.
     pub netns: Option<u32>,

@@ -4,7 +4,6 @@
 //! that the user can see.
 
 mod attach;
-mod batch;
 pub mod btf;
 mod error;
 pub mod format;
@@ -20,7 +19,6 @@ mod sock_diag;
 mod tracefs;
 
 pub use attach::HookChoice;
-pub use batch::Batch;
 pub use error::Error;
 pub use loader::{Kernel, Options, btf_bytes, default_ring_bytes};
 pub use machine::{clock_map, ignored_signals, machine_facts, port_limits, raise_file_limit};

@@ -7,6 +7,7 @@
 //! Architecture invariant: `decode`, `event`, `filter`, `flow`, `hints`, `place`, `render`, `session`, `state`,
 //! `stats` and `track` know no clock, socket, file or aya. Time comes in as an argument.
 
+pub mod batch;
 pub mod cli;
 pub mod decode;
 pub mod diagnose;
@@ -15,10 +16,12 @@ pub mod event;
 pub mod filter;
 pub mod flow;
 pub mod hints;
+pub mod input;
 pub mod kernel;
 pub mod output;
 pub mod pipeline;
 pub mod place;
+pub mod record;
 pub mod render;
 pub mod session;
 pub mod state;

@@ -94,6 +94,27 @@ impl Output {
         }
     }
 
+    /// Hands over what is in `buffer`, without waiting. False if there is too much of it because the
+    /// reader is far behind, or writing has ended.
+    pub fn offer(&self, buffer: &mut BytesMut) -> bool {
+        /// Rather more than to be waited for.
+        const MOST: usize = 16 * HELD_BYTES;
+        let Some(queue) = &self.queue else {
+            return false;
+        };
+        if buffer.is_empty() {
+            return !queue.is_closed();
+        }
+        match queue.try_reserve() {
+            Ok(slot) => {
+                slot.send(buffer.split().freeze());
+                true
+            }
+            Err(mpsc::error::TrySendError::Full(())) => buffer.len() < MOST,
+            Err(mpsc::error::TrySendError::Closed(())) => false,
+        }
+    }
+
     /// Resolves when writing has ended early.
     pub async fn closed(&self) {
         match &self.queue {

@@ -9,12 +9,14 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::batch::Batch;
 use crate::enrich::Enricher;
 use crate::flow::Flow;
-use crate::kernel::{self, Batch, Kernel, clock_map};
+use crate::input::Input;
+use crate::kernel::{self, Kernel, clock_map};
 use crate::output::{self, Output};
 use crate::render::Render;
-use crate::session::Totals;
+use crate::session::{ClockMap, Lost, Totals};
 
 /// Records taken before the output is handed on.
 const BATCH: usize = 16_384;
@@ -22,47 +24,57 @@ const BUSY_POLL: Duration = Duration::from_millis(5);
 const IDLE_POLL: Duration = Duration::from_millis(40);
 /// Between two looks at clocks and losses.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
+/// Between two ticks while records come. Every tick is recorded, so they are no more than needed.
+const BUSY_TICK_NS: u64 = 20_000_000;
+/// Between two ticks when none came for as long.
+const IDLE_TICK_NS: u64 = 250_000_000;
 /// For a reader that has stopped reading.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs until a signal, the time limit, the count, or the end of the reader.
-///
-/// `early` is what was recorded before.
-pub async fn run<R: Render>(
+/// Who takes in what comes from the kernel.
+pub trait Consumer {
+    /// Takes in one thing more.
+    fn input(&mut self, input: Input<'_>);
+
+    /// Hands on what became of the inputs, and waits while whoever gets it is far behind. False: nothing
+    /// more is wanted.
+    fn hand_on(&mut self) -> impl Future<Output = bool>;
+
+    /// Resolves when nothing more is wanted, though nothing happens.
+    fn closed(&self) -> impl Future<Output = ()>;
+
+    /// Called now and then. False: nothing more is wanted.
+    fn look_after(&mut self) -> bool;
+}
+
+/// Feeds the consumer until a signal, the time limit, or until it wants no more. `clock` is what it was
+/// started with, `early` what was recorded before. Yields when the run ended (`CLOCK_MONOTONIC`, ns).
+pub async fn run(
     kernel: &mut Kernel,
     early: Batch,
-    flow: &mut Flow<R>,
-    output: Output,
+    consumer: &mut impl Consumer,
+    clock: ClockMap,
     duration: Option<Duration>,
-) -> Result<(Totals, output::Ending), kernel::Error> {
+) -> Result<u64, kernel::Error> {
     let mut stop = Stop::new(duration);
     let mut poll = BUSY_POLL;
     let mut housekeeping = Instant::now();
-    let mut enricher = Enricher::default();
-    let mut first = Batches {
-        events: early,
-        found: Batch::default(),
-    };
-    take_batch(kernel, &mut enricher, flow, &mut first)?;
-    drop(first);
-    let mut batches = Batches::default();
+    let mut feed = Feed::new(early, clock);
+    feed.take_batch(kernel, consumer)?;
     loop {
         if housekeeping.elapsed() >= HOUSEKEEPING {
             housekeeping = Instant::now();
             kernel.count_refused();
-            flow.set_clock(clock_map());
-            if output.is_reader_gone() {
+            feed.look_at_the_clock(consumer);
+            if !consumer.look_after() {
                 break;
             }
         }
-        let count = take_batch(kernel, &mut enricher, flow, &mut batches)?;
+        let count = feed.take_batch(kernel, consumer)?;
         tokio::select! {
             biased;
             () = stop.wait() => break,
-            open = output.send(flow.buffer()) => if !open { break },
-        }
-        if flow.is_done() {
-            break;
+            goes_on = consumer.hand_on() => if !goes_on { break },
         }
         poll = match count {
             BATCH => Duration::ZERO,
@@ -72,67 +84,154 @@ pub async fn run<R: Render>(
         tokio::select! {
             biased;
             () = stop.wait() => break,
-            () = output.closed() => break,
+            () = consumer.closed() => break,
             () = sleep(poll) => {}
         }
     }
 
     kernel.detach();
     kernel.count_refused();
-    flow.set_clock(clock_map());
-    while take_batch(kernel, &mut enricher, flow, &mut batches)? > 0 {}
-    let totals = flow.finish(clock_map().mono_ns);
-    let ending = output.finish(flow.buffer(), PATIENCE).await;
-    Ok((totals, ending))
+    feed.look_at_the_clock(consumer);
+    while feed.take_batch(kernel, consumer)? > 0 {}
+    Ok(clock_map().mono_ns)
 }
 
-/// Kept to be filled again.
-#[derive(Default)]
-struct Batches {
+/// Makes inputs of what the kernel has, and of what is found out to go with it. What would tell nothing new is left out, so that a recording
+/// holds exactly what a live view was made from.
+struct Feed {
     /// From the kernel programs.
     events: Batch,
     /// What was found out to go with them.
     found: Batch,
+    enricher: Enricher,
+    clock: ClockMap,
+    lost: Lost,
+    last_tick_ns: u64,
+    last_record_ns: u64,
 }
 
-/// Moves records on, those in the batch first, and empties it; yields how many. Losses are asked for after the
-/// records were taken and told before they are handled, so that whatever comes after a loss is known to.
-fn take_batch<R: Render>(
-    kernel: &mut Kernel,
-    enricher: &mut Enricher,
-    flow: &mut Flow<R>,
-    batches: &mut Batches,
-) -> Result<usize, kernel::Error> {
-    let Batches { events, found } = batches;
-    found.clear();
-    let now_ns = clock_map().mono_ns;
-    kernel.fill(events, BATCH);
-    flow.set_losses(kernel.losses()?, clock_map().mono_ns);
-    enricher.look_up(events, found);
-    kernel.note_cgroups(found)?;
-    for record in found.iter().chain(events.iter()) {
-        flow.record(record);
+impl Feed {
+    fn new(early: Batch, clock: ClockMap) -> Self {
+        Self {
+            events: early,
+            found: Batch::default(),
+            enricher: Enricher::default(),
+            clock,
+            lost: Lost::default(),
+            last_tick_ns: 0,
+            last_record_ns: 0,
+        }
     }
-    if events.len() < BATCH {
-        flow.handle_timeout(now_ns);
+
+    fn look_at_the_clock(&mut self, consumer: &mut impl Consumer) {
+        let clock = clock_map();
+        if !self.clock.agrees_with(&clock) {
+            self.clock = clock;
+            consumer.input(Input::Clock(clock));
+        }
     }
-    kernel.flush_log();
-    let count = events.len();
-    events.clear();
-    Ok(count)
+
+    /// Moves records on, those in the batch first, and empties it; yields how many. Losses are asked for after
+    /// the records were taken and told before they are handled, so that whatever comes after a loss is known to.
+    fn take_batch(
+        &mut self,
+        kernel: &mut Kernel,
+        consumer: &mut impl Consumer,
+    ) -> Result<usize, kernel::Error> {
+        self.found.clear();
+        let now_ns = clock_map().mono_ns;
+        kernel.fill(&mut self.events, BATCH);
+        let lost = kernel.losses()?;
+        if lost != self.lost {
+            self.lost = lost;
+            let now_ns = clock_map().mono_ns;
+            consumer.input(Input::Losses { lost, now_ns });
+        }
+        self.enricher.look_up(&self.events, &mut self.found);
+        kernel.note_cgroups(&self.found)?;
+        for record in self.found.iter().chain(self.events.iter()) {
+            consumer.input(Input::Record(record));
+        }
+        if !self.events.is_empty() {
+            self.last_record_ns = now_ns;
+        }
+        if self.events.len() < BATCH && self.is_tick_due(now_ns) {
+            self.last_tick_ns = now_ns;
+            consumer.input(Input::Tick(now_ns));
+        }
+        kernel.flush_log();
+        let count = self.events.len();
+        self.events.clear();
+        Ok(count)
+    }
+
+    fn is_tick_due(&self, now_ns: u64) -> bool {
+        let idle = now_ns.saturating_sub(self.last_record_ns) > IDLE_TICK_NS;
+        let pause_ns = if idle { IDLE_TICK_NS } else { BUSY_TICK_NS };
+        now_ns.saturating_sub(self.last_tick_ns) >= pause_ns
+    }
+}
+
+/// Renders to an output.
+pub struct View<R> {
+    flow: Flow<R>,
+    output: Output,
+}
+
+impl<R: Render> View<R> {
+    /// Of a flow that was just started.
+    pub fn new(flow: Flow<R>, output: Output) -> Self {
+        Self { flow, output }
+    }
+
+    /// Hands on what was rendered without waiting for a slow reader: see [`Output::offer`].
+    pub fn offer(&mut self) -> bool {
+        self.output.offer(self.flow.buffer())
+    }
+
+    /// As many lines were shown as asked for.
+    pub fn is_done(&self) -> bool {
+        self.flow.is_done()
+    }
+
+    /// Writes the end of the output.
+    pub async fn finish(mut self, now_ns: u64) -> (Totals, output::Ending) {
+        let totals = self.flow.finish(now_ns);
+        let ending = self.output.finish(self.flow.buffer(), PATIENCE).await;
+        (totals, ending)
+    }
+}
+
+impl<R: Render> Consumer for View<R> {
+    fn input(&mut self, input: Input<'_>) {
+        self.flow.input(input);
+    }
+
+    async fn hand_on(&mut self) -> bool {
+        self.output.send(self.flow.buffer()).await && !self.flow.is_done()
+    }
+
+    async fn closed(&self) {
+        self.output.closed().await;
+    }
+
+    fn look_after(&mut self) -> bool {
+        !self.output.is_reader_gone()
+    }
 }
 
 /// SIGHUP, number 1, in a mask of signals.
 const HANGUP_BIT: u64 = 1;
 
 /// Whatever ends a run from outside.
-struct Stop {
+pub(crate) struct Stop {
     signals: Vec<Signal>,
     deadline: Option<Instant>,
 }
 
 impl Stop {
-    fn new(duration: Option<Duration>) -> Self {
+    /// Listens for signals from now on.
+    pub(crate) fn new(duration: Option<Duration>) -> Self {
         let kinds = [
             SignalKind::interrupt(),
             SignalKind::terminate(),
@@ -155,7 +254,8 @@ impl Stop {
         }
     }
 
-    async fn wait(&mut self) {
+    /// Resolves when it is time to stop.
+    pub(crate) async fn wait(&mut self) {
         let signals = &mut self.signals;
         let signal = std::future::poll_fn(|context| {
             for signal in signals.iter_mut() {

@@ -38,7 +38,7 @@ mod timeline;
 pub(crate) mod unseen;
 mod vocab;
 
-pub use closing::closing_words;
+pub use closing::{closing_words, losses};
 pub use csv::Csv;
 pub use jsonl::{Jsonl, SCHEMA_VERSION};
 pub use perfetto::Perfetto;

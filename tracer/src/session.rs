@@ -1,9 +1,11 @@
 //! What is true of a whole run: the machine, the clocks, what is attached, what was lost.
 
+use serde::{Deserialize, Serialize};
+
 use crate::diagnose::Verdict;
 
 /// Maps `CLOCK_MONOTONIC` to wall-clock time: one reading of both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockMap {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,
@@ -18,10 +20,17 @@ impl ClockMap {
         let wall = i128::from(self.wall_ns) + delta;
         i64::try_from(wall).unwrap_or(if wall < 0 { i64::MIN } else { i64::MAX })
     }
+
+    /// Whether a later reading of the clocks tells the same, to within a millisecond.
+    pub fn agrees_with(&self, later: &Self) -> bool {
+        const STEP_NS: u64 = 1_000_000;
+        self.wall_ns(later.mono_ns).abs_diff(later.wall_ns) <= STEP_NS
+    }
 }
 
 /// Facts that stand at the head of every recording.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Session {
     /// Version of tracer.
     pub tracer_version: String,
@@ -46,7 +55,8 @@ pub struct Session {
 }
 
 /// The list of connections and listeners that were there when the trace began.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SnapshotReport {
     /// Whether there is one.
     pub status: SnapshotStatus,
@@ -61,7 +71,8 @@ pub struct SnapshotReport {
 }
 
 /// Whether there is a list of the connections that were there before the trace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SnapshotStatus {
     /// It was not asked for.
     #[default]
@@ -75,7 +86,7 @@ pub enum SnapshotStatus {
 }
 
 /// One place in the kernel where tracer listens, or would.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookReport {
     /// Name as the kernel has it, with the way it is used: `raw_tracepoint:inet_sock_set_state`.
     pub name: String,
@@ -98,7 +109,8 @@ impl Session {
 }
 
 /// Whether a hook is in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HookStatus {
     /// In use.
     Attached,
@@ -109,7 +121,8 @@ pub enum HookStatus {
 }
 
 /// Events that did not reach the output, by reason. All zero means that none was lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Lost {
     /// The ring buffer was full.
     pub ring_full: u64,
@@ -119,6 +132,8 @@ pub struct Lost {
     pub unreadable: u64,
     /// Records that could not be decoded.
     pub undecodable: u64,
+    /// Transitions in parts of a recording that are damaged or missing.
+    pub damaged: u64,
     /// Accepts and evidence, not transitions, lost for any of these reasons: owners and verdicts may lack
     /// them. Not part of the total.
     pub evidence: u64,
@@ -131,6 +146,7 @@ impl Lost {
             .saturating_add(self.reentry)
             .saturating_add(self.unreadable)
             .saturating_add(self.undecodable)
+            .saturating_add(self.damaged)
     }
 
     /// What was lost here and there.
@@ -141,6 +157,7 @@ impl Lost {
             reentry: self.reentry.saturating_add(other.reentry),
             unreadable: self.unreadable.saturating_add(other.unreadable),
             undecodable: self.undecodable.saturating_add(other.undecodable),
+            damaged: self.damaged.saturating_add(other.damaged),
             evidence: self.evidence.saturating_add(other.evidence),
         }
     }

@@ -5,6 +5,7 @@
     reason = "these comments are the text of --help, where backticks would show"
 )]
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -50,6 +51,7 @@ Examples:
   sudo tracer -o jsonl --duration 60s > s.jsonl
   sudo tracer summary --duration 60s         what went wrong in the next minute, and how much there was
   sudo tracer report --duration 60s > report.html  a page to look at, with every connection on a time axis
+  sudo tracer record -o s.tracer             record now, look at it later: tracer replay s.tracer
   tracer states CLOSE_WAIT                   what it means when a connection stays there
   sudo tracer doctor                         whether this machine can run it, and how to mend it";
 
@@ -63,6 +65,10 @@ pub(super) enum Command {
     Report(Box<ReportArgs>),
     /// Write a run for another program: a Perfetto trace, JSON lines or CSV, on standard output
     Export(Box<ExportArgs>),
+    /// Record to a file, to be looked at later
+    Record(Box<RecordArgs>),
+    /// Show what was recorded
+    Replay(Box<ReplayArgs>),
     /// Explain the TCP states: names on every system, what they mean, what to check
     States(StatesArgs),
     /// Say whether this machine can run tracer, and how to mend what is missing
@@ -268,6 +274,81 @@ pub(super) struct ExportArgs {
     pub(super) limits: LimitArgs,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct RecordArgs {
+    /// File to record to; - for standard output
+    #[arg(short = 'o', long, value_name = "FILE", help_heading = "Output")]
+    pub(super) output: PathBuf,
+
+    /// Replace a file that exists
+    #[arg(long, help_heading = "Output")]
+    pub(super) force: bool,
+
+    /// Begin a new file at this size, such as 100M: FILE.000001, FILE.000002 ... (before the extension)
+    #[arg(long, value_name = "SIZE", value_parser = values::file_bytes, help_heading = "Output")]
+    pub(super) rotate_size: Option<u64>,
+
+    /// Begin a new file after this time, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Output")]
+    pub(super) rotate_time: Option<Duration>,
+
+    /// Keep this many files, the latest
+    #[arg(long, value_name = "N", value_parser = values::files, help_heading = "Output")]
+    pub(super) keep: Option<u32>,
+
+    /// Size of all files together: then the oldest is removed, or without rotation recording ends
+    #[arg(long, value_name = "SIZE", value_parser = values::file_bytes, help_heading = "Output")]
+    pub(super) max_size: Option<u64>,
+
+    /// Show it as well, in this format: text, jsonl, csv or timeline
+    #[arg(long, value_name = "FORMAT", help_heading = "Live view")]
+    pub(super) tee: Option<Format>,
+
+    /// Give a hint for each connection that is stuck in a state for TIME [default without TIME: 30s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        default_missing_value = "30s",
+        value_parser = values::duration,
+        help_heading = "Live view"
+    )]
+    pub(super) stuck: Option<Duration>,
+
+    /// Names of the states in text and timeline: documented, rfc, kernel or ss
+    #[arg(
+        long,
+        value_name = "NAMES",
+        default_value_t,
+        help_heading = "Live view"
+    )]
+    pub(super) names: Names,
+
+    /// When to use colour
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Live view"
+    )]
+    pub(super) color: ColorChoice,
+
+    /// When to tell of the end of a connection that goes on in TIME_WAIT: when that is over, or as soon as it
+    /// begins [default: wait for jsonl and csv, expect for text and timeline]
+    #[arg(long, value_name = "HOW", help_heading = "Live view")]
+    pub(super) time_wait: Option<TimeWaitChoice>,
+
+    #[command(flatten)]
+    pub(super) filters: FilterArgs,
+
+    /// Stop after this many transitions (with --tee timeline: connections)
+    #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Limits")]
+    pub(super) count: Option<u64>,
+
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+}
+
 /// `--format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ExportFormat {
@@ -277,6 +358,72 @@ pub(super) enum ExportFormat {
     Jsonl,
     /// Comma-separated values
     Csv,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// Recordings: files of one session are put together, several sessions shown one after another; - for
+    /// standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<PathBuf>,
+
+    /// Go on while it is being recorded
+    #[arg(short = 'f', long, help_heading = "Output")]
+    pub(super) follow: bool,
+
+    #[command(flatten)]
+    pub(super) filters: FilterArgs,
+
+    /// Output format: text, jsonl, csv or timeline
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub(super) output: Format,
+
+    /// Give a hint for each connection that is stuck in a state for TIME [default without TIME: 30s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        default_missing_value = "30s",
+        value_parser = values::duration,
+        help_heading = "Output"
+    )]
+    pub(super) stuck: Option<Duration>,
+
+    /// Names of the states in text and timeline: documented, rfc, kernel or ss
+    #[arg(long, value_name = "NAMES", default_value_t, help_heading = "Output")]
+    pub(super) names: Names,
+
+    /// When to use colour
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(super) color: ColorChoice,
+
+    /// When to tell of the end of a connection that goes on in TIME_WAIT: when that is over, or as soon as it
+    /// begins [default: wait for jsonl and csv, expect for text and timeline]
+    #[arg(long, value_name = "HOW", help_heading = "Output")]
+    pub(super) time_wait: Option<TimeWaitChoice>,
+
+    /// Stop after this many transitions shown (with -o timeline: connections)
+    #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Limits")]
+    pub(super) count: Option<u64>,
+
+    /// Connections to keep in memory [default: as when it was recorded]
+    #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Limits")]
+    pub(super) max_connections: Option<usize>,
+
+    /// Say more on stderr
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
 }
 
 /// `--color`

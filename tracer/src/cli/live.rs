@@ -1,19 +1,23 @@
 //! From arguments to a running pipeline, whatever becomes of what the kernel reports.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
+
+use tokio::runtime::Runtime;
 
 use super::args::{FilterArgs, LimitArgs};
 use super::exit::{Exit, Failure, talk};
 use super::logging;
+use crate::batch::Batch;
 use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
 use crate::kernel::{
-    self, Batch, Kernel, Options, Snapshot, Taking, clock_map, default_ring_bytes, machine_facts,
+    self, Kernel, Options, Snapshot, Taking, clock_map, default_ring_bytes, machine_facts,
     port_limits, raise_file_limit,
 };
 use crate::output::{Ending, Output};
-use crate::pipeline;
+use crate::pipeline::{self, View};
 use crate::place::Place;
 use crate::render::Render;
 use crate::session::{ClockMap, HookStatus, Session, SnapshotReport, Totals};
@@ -23,12 +27,12 @@ use crate::track::{TimeWait, Tracker, TrackerConfig};
 /// All is attached; nothing was taken in yet.
 pub(super) struct Live<'a> {
     filters: &'a FilterArgs,
-    limits: &'a LimitArgs,
-    kernel: Kernel,
-    filter: Filter,
+    pub(super) limits: &'a LimitArgs,
+    pub(super) kernel: Kernel,
+    pub(super) filter: Filter,
     /// What was there before, and what has happened since all is attached.
-    early: Batch,
-    session: Session,
+    pub(super) early: Batch,
+    pub(super) session: Session,
     stuck: Option<Duration>,
     time_wait: TimeWait,
 }
@@ -98,59 +102,89 @@ impl<'a> Live<'a> {
         renderer: impl Render,
         count: Option<u64>,
     ) -> Result<Option<End>, Failure> {
-        let (filters, limits) = (self.filters, self.limits);
+        let flow = self.flow(renderer, count);
+        let (totals, ending) = runtime()?.block_on(async {
+            let output = Output::to_stdout().map_err(|error| cannot_start(&error))?;
+            let mut view = View::new(flow, output);
+            let (clock, duration) = (self.session.clock, self.limits.duration);
+            let end_ns =
+                pipeline::run(&mut self.kernel, self.early, &mut view, clock, duration).await?;
+            Ok::<_, Failure>(view.finish(end_ns).await)
+        })?;
+        Ok(written(ending).map(|written| End {
+            totals,
+            session: self.session,
+            written,
+        }))
+    }
+
+    /// From the kernel's records to a renderer.
+    pub(super) fn flow<R: Render>(&self, renderer: R, count: Option<u64>) -> Flow<R> {
         let tracker = Tracker::new(TrackerConfig {
-            max_connections: limits.max_connections,
-            filter: self.filter,
+            max_connections: self.limits.max_connections,
+            filter: self.filter.clone(),
             time_wait: self.time_wait,
             minis: self.kernel.mini_sight(),
         });
-        let show = Show {
-            states: filters.state.concat(),
-            transitions: filters.transition.concat(),
-        };
+        let show = show(self.filters);
         let sources = self.kernel.sources();
         let mut flow = Flow::start(tracker, renderer, show, count, &self.session, sources);
         if let Some(stuck) = self.stuck {
             let after_ns = u64::try_from(stuck.as_nanos()).unwrap_or(u64::MAX);
             flow.watch(after_ns, port_limits());
         }
-        let failed = |error| Failure::new(Exit::Failed, format!("cannot start: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
-        let (totals, ending) = runtime.block_on(async {
-            let output = Output::to_stdout().map_err(failed)?;
-            let (kernel, early) = (&mut self.kernel, self.early);
-            pipeline::run(kernel, early, &mut flow, output, limits.duration)
-                .await
-                .map_err(Failure::from)
-        })?;
-        let written = match ending {
-            Ending::ReaderGone => return Ok(None),
-            Ending::Complete => Ok(()),
-            Ending::Failed(error) => Err(Failure::new(
-                Exit::Output,
-                format!("cannot write to standard output: {error}"),
-            )),
-            Ending::Stuck => Err(Failure::new(
-                Exit::Output,
-                "the reader of standard output stopped reading; the last lines are not written",
-            )),
-        };
-        Ok(Some(End {
-            totals,
-            session: self.session,
-            written,
-        }))
+        flow
+    }
+}
+
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| cannot_start(&error))
+}
+
+pub(super) fn cannot_start(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot start: {error}"))
+}
+
+/// Whether all of the output was written. `None` if the reader of a pipe has what it wanted.
+pub(super) fn written(ending: Ending) -> Option<Result<(), Failure>> {
+    match ending {
+        Ending::ReaderGone => None,
+        Ending::Complete => Some(Ok(())),
+        Ending::Failed(error) => Some(Err(Failure::new(
+            Exit::Output,
+            format!("cannot write to standard output: {error}"),
+        ))),
+        Ending::Stuck => Some(Err(Failure::new(
+            Exit::Output,
+            "the reader of standard output stopped reading; the last lines are not written",
+        ))),
+    }
+}
+
+pub(super) fn show(filters: &FilterArgs) -> Show {
+    Show {
+        states: filters.state.concat(),
+        transitions: filters.transition.concat(),
     }
 }
 
 /// To the beginning of the line, over the ^C that a terminal has echoed.
 pub(super) const OVER_THE_ECHO: &str = "\r";
 
-fn filter(arguments: &FilterArgs) -> Filter {
+/// Tells the closing words.
+pub(super) fn talk_at_the_end(words: &str) {
+    let home = if std::io::stderr().is_terminal() {
+        OVER_THE_ECHO
+    } else {
+        ""
+    };
+    talk(&format!("{home}{}", words.trim_end()));
+}
+
+pub(super) fn filter(arguments: &FilterArgs) -> Filter {
     Filter {
         ports: union(&arguments.port),
         local_ports: union(&arguments.local_port),
@@ -168,6 +202,7 @@ fn filter(arguments: &FilterArgs) -> Filter {
         cgroups: arguments.cgroup.clone(),
         containers: arguments.container.clone(),
         netns: arguments.netns.clone(),
+        within: None,
     }
 }
 
@@ -230,7 +265,7 @@ fn missing_fields(kernel: &Kernel) -> Vec<(String, String)> {
     missing
 }
 
-fn describe_filters(arguments: &FilterArgs) -> Vec<(String, String)> {
+pub(super) fn describe_filters(arguments: &FilterArgs) -> Vec<(String, String)> {
     fn list<T: ToString>(values: &[T]) -> Option<String> {
         let values: Vec<_> = values.iter().map(T::to_string).collect();
         (!values.is_empty()).then(|| values.join(","))
@@ -315,6 +350,18 @@ fn require_cgroups(filter: &Filter) -> Result<(), Failure> {
 
 /// Asks for what would silently show nothing.
 fn tell_what_cannot_match(arguments: &FilterArgs) {
+    tell_what_is_never_seen(arguments);
+    for pid in &arguments.pid {
+        if std::path::Path::new("/proc/self").exists()
+            && !std::path::Path::new(&format!("/proc/{pid}")).exists()
+        {
+            talk(&format!("note: there is no process {pid} now"));
+        }
+    }
+}
+
+/// Likewise, of states that are asked for.
+pub(super) fn tell_what_is_never_seen(arguments: &FilterArgs) {
     let asked = arguments.state.iter().flatten().copied().chain(
         arguments
             .transition
@@ -326,13 +373,6 @@ fn tell_what_cannot_match(arguments: &FilterArgs) {
         talk(&format!(
             "note: the kernel reports no transition from or to {state}: see `tracer states {state}`"
         ));
-    }
-    for pid in &arguments.pid {
-        if std::path::Path::new("/proc/self").exists()
-            && !std::path::Path::new(&format!("/proc/{pid}")).exists()
-        {
-            talk(&format!("note: there is no process {pid} now"));
-        }
     }
 }
 

@@ -4,10 +4,11 @@ use std::io::IsTerminal as _;
 
 use jiff::tz::TimeZone;
 
-use super::args::{ColorChoice, TraceArgs};
-use super::exit::{Exit, Failure, talk};
-use super::live::{Live, OVER_THE_ECHO};
+use super::args::{ColorChoice, TimeWaitChoice, TraceArgs};
+use super::exit::{Exit, Failure};
+use super::live::{Live, talk_at_the_end};
 use crate::render::{Format, RenderOptions, Renderer, closing_words};
+use crate::state::Names;
 use crate::track::TimeWait;
 
 pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
@@ -15,41 +16,37 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
     if arguments.output != Format::Jsonl {
         live.tell_what_is_missing();
     }
-    let renderer = Renderer::new(
-        arguments.output,
-        RenderOptions {
-            names: arguments.names,
-            color: use_color(arguments.color),
-            time_zone: match arguments.output {
-                Format::Text | Format::Timeline => TimeZone::system(),
-                Format::Jsonl | Format::Csv => TimeZone::UTC,
-            },
-        },
-    );
+    let renderer = renderer(arguments.output, arguments.names, arguments.color);
     let Some(end) = live
         .watch(arguments.stuck)
-        .time_wait(time_wait(arguments))
+        .time_wait(time_wait(arguments.time_wait, arguments.output))
         .run(renderer, arguments.count)?
     else {
         return Ok(Exit::Ok);
     };
-    let home = if std::io::stderr().is_terminal() {
-        OVER_THE_ECHO
-    } else {
-        ""
-    };
-    talk(&format!(
-        "{home}{}",
-        closing_words(&end.totals, end.session.uncounted_losses()).trim_end()
-    ));
+    let words = closing_words(&end.totals, end.session.uncounted_losses());
+    talk_at_the_end(&words);
     end.written.map(|()| Exit::Ok)
 }
 
+/// The renderer that the arguments ask for.
+pub(super) fn renderer(format: Format, names: Names, color: ColorChoice) -> Renderer {
+    Renderer::new(
+        format,
+        RenderOptions {
+            names,
+            color: use_color(color),
+            time_zone: match format {
+                Format::Text | Format::Timeline => TimeZone::system(),
+                Format::Jsonl | Format::Csv => TimeZone::UTC,
+            },
+        },
+    )
+}
+
 /// Programs get connections when they are over, people when nothing more is to be learnt of them.
-fn time_wait(arguments: &TraceArgs) -> TimeWait {
-    arguments
-        .time_wait
-        .map_or(arguments.output.time_wait(), TimeWait::from)
+pub(super) fn time_wait(choice: Option<TimeWaitChoice>, format: Format) -> TimeWait {
+    choice.map_or(format.time_wait(), TimeWait::from)
 }
 
 pub(super) fn use_color(choice: ColorChoice) -> bool {

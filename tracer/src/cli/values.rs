@@ -158,26 +158,47 @@ pub(super) fn rows(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Bytes with an optional K, M, G or T (powers of 1024).
+pub(super) fn file_bytes(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 64 << 10;
+    let bytes = size(text).ok_or_else(|| "write a size such as 512K, 100M or 2G".to_owned())?;
+    if bytes < LEAST {
+        return Err("64K is the least".to_owned());
+    }
+    Ok(bytes)
+}
+
+pub(super) fn files(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number of files, 1 or more".to_owned()),
+        Ok(count) => Ok(count),
+    }
+}
+
+fn size(text: &str) -> Option<u64> {
+    let upper = text.to_ascii_uppercase();
+    let (digits, shift) = match upper.strip_suffix(['K', 'M', 'G', 'T']) {
+        None => (upper.as_str(), 0),
+        Some(digits) => (
+            digits,
+            match upper.as_bytes().last()? {
+                b'K' => 10,
+                b'M' => 20,
+                b'G' => 30,
+                _ => 40,
+            },
+        ),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
 const RING_MIN: u64 = 64 << 10;
 const RING_MAX: u64 = 1 << 30;
 
 /// Bytes with an optional K, M or G (powers of 1024), made a power of two.
 pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     let wrong = || "write a size such as 512K, 16M or 1G".to_owned();
-    let upper = text.to_ascii_uppercase();
-    let (digits, shift) = match upper.strip_suffix(['K', 'M', 'G']) {
-        None => (upper.as_str(), 0),
-        Some(digits) => (
-            digits,
-            match upper.as_bytes().last() {
-                Some(b'K') => 10,
-                Some(b'M') => 20,
-                _ => 30,
-            },
-        ),
-    };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    let bytes = number.checked_mul(1 << shift).ok_or_else(wrong)?;
+    let bytes = size(text).ok_or_else(wrong)?;
     if !(RING_MIN..=RING_MAX).contains(&bytes) {
         return Err("the buffer can be 64K to 1G".to_owned());
     }
@@ -205,6 +226,15 @@ mod tests {
             "16MB",
         ] {
             assert!(ring_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_of_files() {
+        assert_eq!(file_bytes("64k"), Ok(64 << 10));
+        assert_eq!(file_bytes("2T"), Ok(2 << 40));
+        for bad in ["", "1K", "-1", "0", "99999999T", "1.5G", "100MB"] {
+            assert!(file_bytes(bad).is_err(), "{bad}");
         }
     }
 

@@ -10,7 +10,6 @@ use tracer_common::names;
 use zerocopy::IntoBytes as _;
 
 use super::attach::{ACCEPT_HOOK, Attach, HookChoice, Link, TRACEPOINT, TWIN_PURPOSE};
-use super::batch::Batch;
 use super::btf::Btf;
 use super::error::{Error, is_file_limit, is_permission, not_permitted};
 use super::format::Format;
@@ -19,6 +18,7 @@ use super::losses::{self, Refused};
 use super::machine::counts_refused_classic_runs;
 use super::sets;
 use super::tracefs::{self, TraceFs};
+use crate::batch::Batch;
 use crate::decode::decode;
 use crate::diagnose::Sources;
 use crate::event::{Event, PlaceEvent, PlaceOf};

@@ -59,6 +59,7 @@ pub(super) fn lost(counters: &Counters, refused: Refused, has_twin: bool) -> Los
         reentry: refused.state.saturating_sub(recovered),
         unreadable: sum(&UNREADABLE),
         undecodable: 0,
+        damaged: 0,
         evidence: sum(&EVIDENCE) + refused.others,
     }
 }

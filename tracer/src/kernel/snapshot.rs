@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use tracer_common::wire::{FLAG_NETNS, Header, KIND_SOCKET, Process, SocketRecord};
 use zerocopy::IntoBytes as _;
 
-use super::batch::Batch;
 use super::machine::{lists_mptcp, mono_ns};
 use super::netns;
 use super::processes::{Names, Processes, sees_kernels_pids};
 use super::sock_diag::{INET, INET6, Listed, MPTCP, SockDiag, TCP, TIMER_MINI_SOCKET};
+use crate::batch::Batch;
 use crate::session::{SnapshotReport, SnapshotStatus};
 
 /// After this it is content with what it has.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::time::human;
 use super::vocab::{self, loss_reasons};
 use crate::diagnose::Verdict;
-use crate::session::{Totals, Verdicts};
+use crate::session::{Lost, Totals, Verdicts};
 
 /// The closing words for stderr: what was seen, shown and lost, and what to do about the loss. Ends
 /// with a newline. `uncounted` is why more may be lost than was counted.
@@ -14,6 +14,17 @@ pub fn closing_words(totals: &Totals, uncounted: Option<&str>) -> String {
     push_seen(&mut out, totals);
     push_verdicts(&mut out, &totals.verdicts);
     push_losses(&mut out, totals, uncounted);
+    out
+}
+
+/// What was lost, as in [`closing_words`].
+pub fn losses(lost: &Lost, uncounted: Option<&str>) -> String {
+    let mut out = String::new();
+    let totals = Totals {
+        lost: *lost,
+        ..Totals::default()
+    };
+    push_losses(&mut out, &totals, uncounted);
     out
 }
 
@@ -116,7 +127,6 @@ fn count(number: u64, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Lost;
 
     #[test]
     fn nothing_lost() {
@@ -178,6 +188,7 @@ mod tests {
                 reentry: 2,
                 unreadable: 30,
                 undecodable: 4,
+                damaged: 0,
                 evidence: 0,
             },
             duration_ns: 3_725_000_000_000,

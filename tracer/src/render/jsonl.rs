@@ -202,6 +202,7 @@ fn put_lost(line: &mut Object<'_>, lost: &Lost) {
         counts.number("reentry", Some(lost.reentry));
         counts.number("unreadable", Some(lost.unreadable));
         counts.number("undecodable", Some(lost.undecodable));
+        counts.number("damaged", Some(lost.damaged));
         counts.number("total", Some(lost.total()));
         counts.number("evidence", Some(lost.evidence));
     });

@@ -346,12 +346,13 @@ pub(crate) struct LossReason {
 }
 
 /// Every reason, those with a count of zero too.
-pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 5] {
+pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 6] {
     let Lost {
         ring_full,
         reentry,
         unreadable,
         undecodable,
+        damaged,
         evidence,
     } = *lost;
     [
@@ -374,6 +375,11 @@ pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 5] {
             count: undecodable,
             what: "the record could not be decoded",
             hint: "kernel program and tracer disagree: please report it with 'tracer doctor --json'",
+        },
+        LossReason {
+            count: damaged,
+            what: "in a part of the recording that is damaged or missing",
+            hint: "what is left is exact; what was open across it says 'after a gap'",
         },
         LossReason {
             count: evidence,
@@ -451,6 +457,7 @@ mod tests {
             reentry: 20,
             unreadable: 300,
             undecodable: 4000,
+            damaged: 50_000,
             evidence: 0,
         };
         let sum: u64 = loss_reasons(&lost).iter().map(|reason| reason.count).sum();

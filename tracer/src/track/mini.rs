@@ -4,6 +4,8 @@
 //! What is known of one comes from functions of the kernel, each call of which is seen, or from asking the
 //! kernel now and then: its timer then tells when `TIME_WAIT` began and when it is over.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::Endpoint;
 use crate::state::State;
 
@@ -56,7 +58,8 @@ pub enum MiniEnd {
 }
 
 /// Which ways there are to hear of mini-sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MiniSight {
     /// Their birth is seen (`inet_twsk_hashdance*`).
     pub births: bool,

@@ -462,6 +462,7 @@ pub(crate) const LOST: Lost = Lost {
     reentry: 2,
     unreadable: 0,
     undecodable: 0,
+    damaged: 0,
     evidence: 0,
 };
 

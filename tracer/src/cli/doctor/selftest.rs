@@ -4,8 +4,9 @@ use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::batch::Batch;
 use crate::decode::decode;
-use crate::kernel::{Batch, Kernel};
+use crate::kernel::Kernel;
 use crate::state::State;
 use crate::track::{
     Connection, Ending, OwnerSource, Role, Sink, Tracker, TrackerConfig, Transition,

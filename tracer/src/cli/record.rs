@@ -1,0 +1,338 @@
+//! `tracer record`: what the kernel reports, into files.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::args::RecordArgs;
+use super::exit::{Exit, Failure, talk};
+use super::live::{Live, cannot_start, runtime, talk_at_the_end, written};
+use super::trace::{renderer, time_wait};
+use crate::flow::Flow;
+use crate::input::Input;
+use crate::kernel::port_limits;
+use crate::output::Output;
+use crate::pipeline::{self, Consumer, View};
+use crate::record::{
+    Header, Limits, Place, RecordedFilter, Recorder, Target, WriteError, Written, sudo_caller,
+};
+use crate::render::{Format, Renderer, closing_words, losses};
+use crate::session::{Lost, Session};
+use crate::state::Names;
+
+pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
+    check(arguments)?;
+    let target = target(arguments)?;
+    let mut live = Live::open(&arguments.filters, &arguments.limits)?
+        .watch(arguments.stuck)
+        .time_wait(time_wait(
+            arguments.time_wait,
+            arguments.tee.unwrap_or_default(),
+        ));
+    if arguments.tee != Some(Format::Jsonl) {
+        live.tell_what_is_missing();
+    }
+    let mut header = Header::new(
+        session_id(),
+        live.session.clone(),
+        live.kernel.sources(),
+        RecordedFilter::from(&live.filter),
+    );
+    header.minis = live.kernel.mini_sight();
+    header.port_limits = port_limits();
+    header.max_connections = arguments
+        .tee
+        .is_some()
+        .then_some(arguments.limits.max_connections);
+    let limits = Limits {
+        rotate_size: arguments.rotate_size,
+        rotate_time: arguments.rotate_time,
+        keep: arguments.keep,
+        max_size: arguments.max_size,
+    };
+    runtime()?.block_on(async {
+        let beside = match (arguments.tee, arguments.count) {
+            (Some(format), count) => {
+                let renderer = renderer(format, arguments.names, arguments.color);
+                let output = Output::to_stdout().map_err(|error| cannot_start(&error))?;
+                Beside::View(Box::new(View::new(live.flow(renderer, count), output)))
+            }
+            (None, Some(count)) => {
+                let renderer = renderer(Format::Csv, Names::default(), arguments.color);
+                Beside::Count(Box::new(live.flow(renderer, Some(count))))
+            }
+            (None, None) => Beside::Nothing,
+        };
+        let recorder = Recorder::start(target, limits, header)?;
+        let mut recording = Recording {
+            progress: ProgressLine::new(arguments.tee.is_some()),
+            recorder,
+            beside,
+        };
+        let (clock, duration) = (live.session.clock, live.limits.duration);
+        let end_ns = pipeline::run(
+            &mut live.kernel,
+            std::mem::take(&mut live.early),
+            &mut recording,
+            clock,
+            duration,
+        )
+        .await?;
+        let run = Duration::from_nanos(end_ns.saturating_sub(clock.mono_ns));
+        recording.finish(end_ns, run, &live.session).await
+    })
+}
+
+fn check(arguments: &RecordArgs) -> Result<(), Failure> {
+    let usage = |message| Err(Failure::new(Exit::Usage, message));
+    let rotates = arguments.rotate_size.is_some() || arguments.rotate_time.is_some();
+    let to_stdout = is_stdout(&arguments.output);
+    let shows_part =
+        !arguments.filters.state.is_empty() || !arguments.filters.transition.is_empty();
+    if arguments.keep.is_some() && !rotates {
+        return usage("--keep is of use with --rotate-size or --rotate-time only");
+    }
+    if to_stdout && (rotates || arguments.tee.is_some()) {
+        return usage("-o - leaves no room for --tee, --rotate-size or --rotate-time");
+    }
+    if to_stdout && io::stdout().is_terminal() {
+        return usage(
+            "a recording is not for a terminal\nhint: name a file, or lead standard output to a pipe",
+        );
+    }
+    if shows_part && arguments.tee.is_none() && arguments.count.is_none() {
+        return usage(
+            "--state and --transition choose what is shown, and whole connections are recorded\nhint: \
+             give them to `tracer replay`, or show it beside with --tee",
+        );
+    }
+    if let (Some(rotate), Some(most)) = (arguments.rotate_size, arguments.max_size)
+        && rotate > most
+    {
+        return usage("--rotate-size is larger than --max-size");
+    }
+    Ok(())
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn target(arguments: &RecordArgs) -> Result<Target, Failure> {
+    if is_stdout(&arguments.output) {
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        return Ok(Target::Stream(File::from(
+            stdout.map_err(|error| cannot_start(&error))?,
+        )));
+    }
+    let place = Place::new(&arguments.output, arguments.force, sudo_caller());
+    let place = place.map_err(|error| Failure::new(Exit::Output, error))?;
+    Ok(Target::Files(place))
+}
+
+/// Something that no other session has.
+fn session_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_or_else(
+        |_| {
+            let clock = crate::kernel::clock_map();
+            format!("{}-{}-{}", clock.wall_ns, clock.mono_ns, std::process::id())
+        },
+        |uuid| uuid.trim().to_owned(),
+    )
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let exit = match &error {
+            WriteError::Io { .. }
+            | WriteError::File(_)
+            | WriteError::ReaderGone
+            | WriteError::Stuck => Exit::Output,
+            WriteError::Header(_) | WriteError::Start(_) => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// Records, and shows it beside if asked to.
+struct Recording {
+    recorder: Recorder,
+    beside: Beside,
+    progress: ProgressLine,
+}
+
+/// What happens beside recording.
+enum Beside {
+    Nothing,
+    /// A live view.
+    View(Box<View<Renderer>>),
+    /// Transitions are counted as a live view would.
+    Count(Box<Flow<Renderer>>),
+}
+
+impl Consumer for Recording {
+    fn input(&mut self, input: Input<'_>) {
+        self.recorder.input(input);
+        match &mut self.beside {
+            Beside::Nothing => {}
+            Beside::View(view) => view.input(input),
+            Beside::Count(flow) => flow.input(input),
+        }
+    }
+
+    async fn hand_on(&mut self) -> bool {
+        let goes_on = match &mut self.beside {
+            Beside::Nothing => true,
+            Beside::View(view) => {
+                let done = view.is_done();
+                if !view.offer() && !done {
+                    // Recording must not wait for whoever reads the view.
+                    self.beside = Beside::Nothing;
+                    talk(
+                        "note: the live view has ended, its reader is gone or too slow; recording goes on",
+                    );
+                }
+                !done
+            }
+            Beside::Count(flow) => {
+                flow.buffer().clear();
+                !flow.is_done()
+            }
+        };
+        self.recorder.hand_on().await && goes_on
+    }
+
+    async fn closed(&self) {
+        self.recorder.closed().await;
+    }
+
+    fn look_after(&mut self) -> bool {
+        self.recorder.look_after();
+        self.progress.show(&self.recorder);
+        true
+    }
+}
+
+impl Recording {
+    async fn finish(self, end_ns: u64, run: Duration, session: &Session) -> Result<Exit, Failure> {
+        self.progress.clear();
+        let (counts, lost) = (self.recorder.counts(), self.recorder.lost());
+        let files = self.recorder.finish(end_ns).await;
+        let mut shown = Ok(());
+        if let Beside::View(view) = self.beside {
+            let (totals, ending) = view.finish(end_ns).await;
+            shown = written(ending).unwrap_or(Ok(()));
+            let text = closing_words(&totals, session.uncounted_losses());
+            talk_at_the_end(&text);
+        } else {
+            tell_losses(&lost, session);
+        }
+        let files = match files {
+            Ok(files) => files,
+            Err(WriteError::ReaderGone) => return Ok(Exit::Ok),
+            Err(error) => {
+                let what = error.to_string();
+                let hint = "hint: what was written before can be replayed";
+                let has_hint = what.contains("\nhint: ");
+                let failure = Failure::from(error);
+                return Err(if has_hint {
+                    failure
+                } else {
+                    Failure::new(failure.exit(), format!("{what}\n{hint}"))
+                });
+            }
+        };
+        talk(&told(&files, counts.transitions, counts.records, run));
+        shown.map(|()| Exit::Ok)
+    }
+}
+
+fn tell_losses(lost: &Lost, session: &Session) {
+    let text = losses(lost, session.uncounted_losses());
+    talk_at_the_end(&text);
+}
+
+/// What was recorded, and where it is.
+fn told(files: &Written, transitions: u64, records: u64, run: Duration) -> String {
+    let others = records.saturating_sub(transitions);
+    let place = match files.paths.as_slice() {
+        [one] => one.clone(),
+        [first, .., last] => format!("{first} to {last}"),
+        [] => "no file".to_owned(),
+    };
+    let mut text = format!(
+        "recorded {transitions} transitions and {others} other records in {:.1}s: {place}, {}",
+        run.as_secs_f64(),
+        bytes(files.bytes)
+    );
+    if files.full {
+        text.push_str("\nnote: recording ended because --max-size was reached");
+    }
+    let removed = (files.files as usize).saturating_sub(files.paths.len());
+    if removed > 0 {
+        let _ = write!(
+            text,
+            "\nnote: the {removed} oldest files were removed again"
+        );
+    }
+    text
+}
+
+/// A line on a terminal that is written over again and again.
+struct ProgressLine {
+    shown: bool,
+}
+
+impl ProgressLine {
+    /// Not where lines of a live view would get in between.
+    fn new(beside: bool) -> Self {
+        let same_terminal = beside && io::stdout().is_terminal();
+        Self {
+            shown: io::stderr().is_terminal() && !same_terminal,
+        }
+    }
+
+    fn show(&self, recorder: &Recorder) {
+        if !self.shown {
+            return;
+        }
+        let progress = recorder.progress();
+        let file = match progress.files() {
+            0 | 1 => String::new(),
+            files => format!(", file {files}"),
+        };
+        let lost = recorder.lost().total();
+        let line = format!(
+            "{} transitions, {}{file}, {lost} lost",
+            recorder.counts().transitions,
+            bytes(progress.bytes()),
+        );
+        put(&format!("\r\x1b[K{line}"));
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            put("\r\x1b[K");
+        }
+    }
+}
+
+/// Writes to stderr as it is; that nobody reads it is no error.
+fn put(text: &str) {
+    let _ = io::Write::write_all(&mut io::stderr().lock(), text.as_bytes());
+}
+
+/// `12.3 MB`.
+pub(super) fn bytes(count: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let (value, unit) = match count {
+        0..1000 => return format!("{count} bytes"),
+        1000..1_000_000 => (count as f64 / 1e3, "kB"),
+        1_000_000..1_000_000_000 => (count as f64 / 1e6, "MB"),
+        _ => (count as f64 / 1e9, "GB"),
+    };
+    format!("{value:.1} {unit}")
+}

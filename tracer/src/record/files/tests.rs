@@ -1,0 +1,111 @@
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+use super::*;
+use crate::record::tests::Scratch;
+
+fn place(path: &Path, force: bool) -> Result<Place, FileError> {
+    Place::new(path, force, None)
+}
+
+fn write(place: &Place, text: &str) -> Result<(), FileError> {
+    let name = place.name(None);
+    place
+        .create(&name, |file| file.write_all(text.as_bytes()))
+        .map(drop)
+}
+
+#[test]
+fn a_new_file_is_private() {
+    let scratch = Scratch::new();
+    let path = scratch.path("new");
+    write(&place(&path, false).unwrap(), "text").unwrap();
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+    assert_eq!(metadata.len(), 4);
+}
+
+#[test]
+fn what_exists_is_replaced_only_by_force_and_only_when_the_new_is_there() {
+    let scratch = Scratch::new();
+    let path = scratch.path("file");
+    std::fs::write(&path, "old").unwrap();
+    let inode = std::fs::metadata(&path).unwrap().ino();
+    let refused = write(&place(&path, false).unwrap(), "new");
+    assert!(matches!(refused, Err(FileError::Exists(_))), "{refused:?}");
+    let force = place(&path, true).unwrap();
+    let failed = force.create(
+        &force.name(None),
+        |_| Err(io::ErrorKind::StorageFull.into()),
+    );
+    assert!(failed.is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+    write(&force, "new").unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+    assert_ne!(std::fs::metadata(&path).unwrap().ino(), inode);
+    // Nothing else is left there.
+    assert_eq!(scratch.names(), ["file"]);
+}
+
+#[test]
+fn no_link_is_followed() {
+    let scratch = Scratch::new();
+    let target = scratch.path("target");
+    let directory = scratch.path("directory");
+    std::fs::create_dir(&directory).unwrap();
+    symlink(&target, scratch.path("dangling")).unwrap();
+    symlink(&directory, scratch.path("to-directory")).unwrap();
+    for force in [false, true] {
+        let link = write(&place(&scratch.path("dangling"), force).unwrap(), "x");
+        assert!(matches!(link, Err(FileError::Link(_))), "{link:?}");
+        let inside = place(&scratch.path("to-directory/file"), force);
+        assert!(matches!(inside, Err(FileError::Link(_))), "{inside:?}");
+        let special = write(&place(Path::new("/dev/null"), force).unwrap(), "x");
+        assert!(matches!(special, Err(FileError::Special(_))), "{special:?}");
+        let directory = write(&place(&directory, force).unwrap(), "x");
+        assert!(
+            matches!(directory, Err(FileError::Special(_))),
+            "{directory:?}"
+        );
+    }
+    assert!(!target.exists());
+}
+
+#[test]
+fn a_directory_is_looked_up_once() {
+    let scratch = Scratch::new();
+    let (before, after) = (scratch.path("before"), scratch.path("after"));
+    std::fs::create_dir(&before).unwrap();
+    let place = place(&before.join("file"), false).unwrap();
+    std::fs::rename(&before, &after).unwrap();
+    symlink("/nowhere", &before).unwrap();
+    write(&place, "x").unwrap();
+    assert!(after.join("file").exists());
+}
+
+#[test]
+fn parts_are_numbered_before_the_extension() {
+    let name = |name: &str, part| part_name(OsStr::new(name), part).into_string().unwrap();
+    assert_eq!(name("web.tracer", 1), "web.000001.tracer");
+    assert_eq!(name("web", 12), "web.000012");
+    assert_eq!(name(".web", 3), ".web.000003");
+    assert_eq!(name("a.b.c", 1_234_567), "a.b.1234567.c");
+}
+
+#[test]
+fn the_next_part_is_found_though_some_are_gone() {
+    let scratch = Scratch::new();
+    for name in [
+        "web.000003.tracer",
+        "web.000005.tracer",
+        "web.x.tracer",
+        "other.000004.tracer",
+    ] {
+        std::fs::write(scratch.path(name), "").unwrap();
+    }
+    let next = |number| successor(&scratch.path(&format!("web.{number:06}.tracer")), number);
+    assert_eq!(next(2), Some((scratch.path("web.000003.tracer"), 3)));
+    assert_eq!(next(3), Some((scratch.path("web.000005.tracer"), 5)));
+    assert_eq!(next(5), None);
+    assert_eq!(successor(&scratch.path("renamed"), 3), None);
+}

@@ -1,0 +1,318 @@
+//! Frames out of a stream of bytes, whatever has become of it: what is damaged is passed over and told.
+
+use std::io::{self, Read};
+
+use super::frame::{Counts, HEAD, Head, Kind, MAGIC, MAX_PAYLOAD, Opener};
+use crate::batch::Batch;
+
+/// Read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// Reads the frames of one file, in the order of the file.
+///
+/// It never holds more than one frame, and it can be asked again after [`Found::Nothing`]: a file that is
+/// still being written goes on where it had ended.
+pub struct Reader<R> {
+    source: R,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that are done with.
+    used: usize,
+    /// Where in the file the first byte is that is not.
+    offset: u64,
+    /// Bytes to be passed over before the next frame.
+    skip: u64,
+    /// A stretch that is no frame: where it began.
+    lost_at: Option<u64>,
+    opener: Opener,
+    rows: Batch,
+    payload: Vec<u8>,
+    tag: Option<u32>,
+    /// What the next block should say was before it.
+    expected: Option<Counts>,
+    last_ns: Option<u64>,
+}
+
+/// What comes next in a file.
+#[derive(Debug)]
+pub enum Found {
+    /// A file's header: see [`Reader::payload`].
+    Header(Head),
+    /// A block: see [`Reader::rows`].
+    Block(Head),
+    /// Something is missing here.
+    Damage(Damage),
+    /// A frame of a kind unknown to this version, passed over.
+    Unknown(Head),
+    /// The file ends here, for now.
+    Nothing {
+        /// Bytes at the end that are no whole frame.
+        torn: u64,
+    },
+}
+
+/// A part of a recording that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where in the file it begins, in bytes.
+    pub offset: u64,
+    /// How many bytes are unreadable; none where blocks are simply not there.
+    pub bytes: u64,
+    /// What was recorded there; `None` if that cannot be known.
+    pub missing: Option<Counts>,
+    /// The last time known before it (`CLOCK_MONOTONIC`, ns).
+    pub after_ns: Option<u64>,
+    /// The first time known behind it.
+    pub before_ns: Option<u64>,
+    /// What is wrong, in words.
+    pub what: String,
+}
+
+impl<R: Read> Reader<R> {
+    /// Begins at the beginning.
+    pub fn new(source: R) -> io::Result<Self> {
+        Ok(Self {
+            source,
+            buffer: Vec::new(),
+            used: 0,
+            offset: 0,
+            skip: 0,
+            lost_at: None,
+            opener: Opener::new()?,
+            rows: Batch::default(),
+            payload: Vec::new(),
+            tag: None,
+            expected: None,
+            last_ns: None,
+        })
+    }
+
+    /// From now on only frames of this session count, and what comes next should have this before it.
+    pub fn expect(&mut self, tag: u32, before: Counts) {
+        self.tag = Some(tag);
+        self.expected = Some(before);
+    }
+
+    /// What should have been recorded before the next block.
+    pub fn expected(&self) -> Option<Counts> {
+        self.expected
+    }
+
+    /// The rows of the block found last.
+    pub fn rows(&self) -> &Batch {
+        &self.rows
+    }
+
+    /// The plain bytes of the header found last.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The first frame, without a search for it: what does not begin with one is no recording.
+    pub fn first(&mut self) -> io::Result<Found> {
+        let at_hand = self.fill(HEAD)?;
+        let head = self.unread().first_chunk().and_then(Head::parse);
+        if at_hand > 0 && head.is_none() {
+            let missing = None;
+            return Ok(
+                if at_hand < HEAD && MAGIC.starts_with(self.magic_at_hand()) {
+                    let torn = at_hand as u64;
+                    Found::Nothing { torn }
+                } else {
+                    let what = "no frame at the beginning".to_owned();
+                    Found::Damage(Damage {
+                        offset: 0,
+                        bytes: 0,
+                        missing,
+                        after_ns: None,
+                        before_ns: None,
+                        what,
+                    })
+                },
+            );
+        }
+        self.read()
+    }
+
+    fn magic_at_hand(&self) -> &[u8] {
+        let unread = self.unread();
+        unread.get(..MAGIC.len()).unwrap_or(unread)
+    }
+
+    /// Goes to the next frame.
+    pub fn read(&mut self) -> io::Result<Found> {
+        loop {
+            if !self.pass_over()? {
+                return Ok(Found::Nothing { torn: 0 });
+            }
+            let at_hand = self.fill(HEAD)?;
+            let head = self.unread().first_chunk().and_then(Head::parse);
+            match head {
+                Some(head) if self.tag.is_none_or(|tag| tag == head.session) => {
+                    if let Some(damage) = self.gap_before(&head) {
+                        return Ok(Found::Damage(damage));
+                    }
+                    if let Some(found) = self.open(&head)? {
+                        return Ok(found);
+                    }
+                    let torn = self.unread().len() as u64;
+                    return Ok(Found::Nothing { torn });
+                }
+                None if at_hand < HEAD => {
+                    // What was lost before it counts as torn until a frame follows.
+                    let begin = self.lost_at.unwrap_or(self.offset);
+                    let end = self.offset + at_hand as u64;
+                    return Ok(Found::Nothing { torn: end - begin });
+                }
+                Some(_) | None => self.search(),
+            }
+        }
+    }
+
+    /// Goes on to where the next frame could begin.
+    fn search(&mut self) {
+        self.lost_at.get_or_insert(self.offset);
+        let behind_this = self.unread().get(1..).unwrap_or_default();
+        let next = behind_this
+            .windows(MAGIC.len())
+            .position(|window| *window == MAGIC)
+            // What is left may be the beginning of one.
+            .unwrap_or((behind_this.len() + 1).saturating_sub(MAGIC.len()));
+        self.consume(1 + next);
+    }
+
+    /// Whether something is missing before a frame that is here; to be asked once.
+    fn gap_before(&mut self, head: &Head) -> Option<Damage> {
+        let lost_at = self.lost_at.take();
+        let expected = self.expected.replace(head.before);
+        let missing = expected.map(|expected| expected.until(head.before));
+        let is_missing = missing.is_some_and(|missing| missing != Counts::default());
+        if lost_at.is_none() && !is_missing {
+            return None;
+        }
+        let offset = lost_at.unwrap_or(self.offset);
+        Some(Damage {
+            offset,
+            bytes: self.offset - offset,
+            missing,
+            after_ns: self.last_ns,
+            before_ns: Some(head.first_ns),
+            what: if lost_at.is_some() {
+                "these bytes are no part of a recording".to_owned()
+            } else {
+                "blocks are missing".to_owned()
+            },
+        })
+    }
+
+    /// Takes a frame whose head is at hand. `None` while its payload is not.
+    fn open(&mut self, head: &Head) -> io::Result<Option<Found>> {
+        let stored = usize::try_from(head.stored).unwrap_or(usize::MAX);
+        let known = matches!(head.kind, Kind::Header | Kind::Block);
+        if stored > MAX_PAYLOAD {
+            let length = HEAD as u64 + u64::from(head.stored);
+            let what = format!("a block claims to take {stored} bytes");
+            let found = self.damaged(head, what);
+            self.skip = length;
+            return Ok(Some(found));
+        }
+        let length = HEAD + stored;
+        if self.fill(length)? < length {
+            return Ok(None);
+        }
+        let found = if known {
+            let frame = self.buffer.get(self.used..).unwrap_or_default();
+            let payload = frame.get(HEAD..length).unwrap_or_default();
+            let opened = if !head.is_whole(payload) {
+                Err("its checksum is wrong".to_owned())
+            } else if head.kind == Kind::Block {
+                self.opener.rows(head, payload, &mut self.rows)
+            } else {
+                self.opener.plain(head, payload).map(|plain| {
+                    self.payload.clear();
+                    self.payload.extend_from_slice(plain);
+                })
+            };
+            match opened {
+                Ok(()) if head.kind == Kind::Block => {
+                    self.expected = Some(head.before.plus(head.counts));
+                    self.last_ns = Some(head.last_ns);
+                    Found::Block(*head)
+                }
+                Ok(()) => Found::Header(*head),
+                Err(what) => self.damaged(head, format!("a block cannot be read: {what}")),
+            }
+        } else {
+            self.expected = Some(head.before.plus(head.counts));
+            Found::Unknown(*head)
+        };
+        self.consume(length);
+        Ok(Some(found))
+    }
+
+    fn damaged(&mut self, head: &Head, what: String) -> Found {
+        self.expected = Some(head.before.plus(head.counts));
+        let block = head.kind == Kind::Block;
+        if block {
+            self.last_ns = Some(head.last_ns);
+        }
+        Found::Damage(Damage {
+            offset: self.offset,
+            bytes: HEAD as u64 + u64::from(head.stored),
+            missing: Some(head.counts),
+            after_ns: Some(head.first_ns),
+            before_ns: Some(head.last_ns),
+            what,
+        })
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.buffer.get(self.used..).unwrap_or_default()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.used += count;
+        self.offset += count as u64;
+    }
+
+    /// Passes over what is to be skipped. False if the file ends before.
+    fn pass_over(&mut self) -> io::Result<bool> {
+        while self.skip > 0 {
+            let at_hand = self.fill(1)?;
+            if at_hand == 0 {
+                return Ok(false);
+            }
+            let step = usize::try_from(self.skip).map_or(at_hand, |skip| skip.min(at_hand));
+            self.consume(step);
+            self.skip -= step as u64;
+        }
+        Ok(true)
+    }
+
+    /// Reads until `wanted` bytes are at hand, or the file ends; yields how many are.
+    fn fill(&mut self, wanted: usize) -> io::Result<usize> {
+        while self.buffer.len() - self.used < wanted {
+            if self.used > 0 {
+                self.buffer.drain(..self.used);
+                self.used = 0;
+            }
+            let held = self.buffer.len();
+            self.buffer.resize(held + CHUNK.max(wanted - held), 0);
+            let space = self.buffer.get_mut(held..).unwrap_or_default();
+            let read = loop {
+                match self.source.read(space) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    other => break other,
+                }
+            };
+            self.buffer
+                .truncate(held + read.as_ref().map_or(0, |count| *count));
+            if read? == 0 {
+                break;
+            }
+        }
+        Ok(self.buffer.len() - self.used)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,527 @@
+//! A session out of its files: the inputs of the core in their order.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use thiserror::Error;
+
+use super::compat::Translation;
+use super::files;
+use super::frame::{Counts, Head};
+use super::header::{Header, HeaderError};
+use super::reader::{Damage, Found, Reader};
+use super::row::{self, Row};
+use crate::batch::Batch;
+use crate::input::Input;
+use crate::session::Lost;
+
+/// How far into a file whose header is damaged a copy of it is looked for; the writer puts one in more
+/// often than that.
+const HEADER_WITHIN: u64 = 64 << 20;
+
+/// Why a file cannot be read at all.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// It cannot be opened or read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no regular file.
+    #[error("{path} is {what}, not a recording{hint}")]
+    NoFile {
+        /// The file.
+        path: String,
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// There is nothing in it.
+    #[error("{path} is empty")]
+    Empty {
+        /// The file.
+        path: String,
+    },
+    /// It has no header.
+    #[error("{path} is no recording of tracer{detail}")]
+    Foreign {
+        /// The file.
+        path: String,
+        /// What was found.
+        detail: &'static str,
+    },
+    /// It has a header that cannot be used.
+    #[error("cannot read {path}: {source}")]
+    Header {
+        /// The file.
+        path: String,
+        /// Why.
+        source: HeaderError,
+    },
+    /// The same part twice.
+    #[error("{one} and {other} hold the same part of one session")]
+    Twice {
+        /// A file.
+        one: String,
+        /// Another.
+        other: String,
+    },
+}
+
+/// One session, from one or several files. Yields [`Step`]s; holds one block at a time.
+pub struct Recording {
+    header: Header,
+    parts: VecDeque<Part>,
+    reader: Option<Reader<Source>>,
+    /// The file that is being read, or was last.
+    path: PathBuf,
+    translation: Option<Translation>,
+    follow: bool,
+    part: u32,
+    /// What the next block should have before it.
+    expected: Counts,
+    /// As the rows tell it.
+    lost: Lost,
+    /// What was lost in the recording itself.
+    damaged: Lost,
+    last_ns: u64,
+    ended: Option<u64>,
+    continued: bool,
+    torn: u64,
+    unknown: u64,
+}
+
+type Source = Box<dyn Read + Send>;
+
+struct Part {
+    path: PathBuf,
+    number: u32,
+    /// Of what can be read only once.
+    opened: Option<Reader<Source>>,
+}
+
+/// What comes next in a session.
+pub enum Step<'a> {
+    /// Inputs for the core.
+    Inputs(Inputs<'a>),
+    /// Something is missing. The core has to be told: this loss is to be its next input.
+    Damage {
+        /// What, for people.
+        damage: Damage,
+        /// In which file.
+        path: PathBuf,
+        /// For the core.
+        loss: Input<'static>,
+    },
+    /// Nothing more for now: the file is still being written. Ask again later.
+    Wait,
+    /// The session is over.
+    End(End),
+}
+
+/// How a recording ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// When: the end of the session, or the last time that is known (`CLOCK_MONOTONIC`, ns).
+    pub at_ns: u64,
+    /// What stands at the end.
+    pub how: Close,
+    /// Rows and frames of kinds that this version does not know: passed over.
+    pub unknown: u64,
+}
+
+/// What stands at the end of the last file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// The end of the session.
+    Whole,
+    /// It goes on in a file that was not given.
+    ContinuedElsewhere,
+    /// Nothing: it was cut off, and so many bytes at the end are no whole block.
+    Cut {
+        /// How many.
+        torn: u64,
+    },
+}
+
+/// Opens the recordings in these files, each session once, in the order of their beginnings. `-` is
+/// standard input.
+pub fn open(paths: &[PathBuf]) -> Result<Vec<Recording>, OpenError> {
+    let mut found: Vec<(Header, Vec<Part>)> = Vec::new();
+    for path in paths {
+        let (header, opened) = open_part(path)?;
+        let part = Part {
+            path: path.clone(),
+            number: header.part,
+            opened,
+        };
+        match found.iter_mut().find(|(known, _)| known.id == header.id) {
+            None => found.push((header, vec![part])),
+            Some((known, parts)) => {
+                if let Some(twin) = parts.iter().find(|known| known.number == part.number) {
+                    return Err(OpenError::Twice {
+                        one: name(&twin.path),
+                        other: name(path),
+                    });
+                }
+                if part.number < known.part {
+                    *known = header;
+                }
+                parts.push(part);
+            }
+        }
+    }
+    found.sort_by_key(|(header, _)| header.session.clock.wall_ns);
+    Ok(found
+        .into_iter()
+        .map(|(header, parts)| Recording::new(header, parts))
+        .collect())
+}
+
+impl Recording {
+    fn new(header: Header, mut parts: Vec<Part>) -> Self {
+        parts.sort_by_key(|part| part.number);
+        Self {
+            translation: Translation::from(&header.wire),
+            expected: header.before,
+            lost: header.lost_before,
+            last_ns: header.session.clock.mono_ns,
+            part: header.part,
+            header,
+            parts: parts.into(),
+            reader: None,
+            path: PathBuf::new(),
+            follow: false,
+            damaged: Lost::default(),
+            ended: None,
+            continued: false,
+            torn: 0,
+            unknown: 0,
+        }
+    }
+
+    /// The header of its first file.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Whether to wait for more where the last file ends without the end of the session.
+    pub fn set_follow(&mut self, follow: bool) {
+        self.follow = follow;
+    }
+
+    /// Goes on to the next block.
+    pub fn step(&mut self) -> Result<Step<'_>, OpenError> {
+        loop {
+            if self.reader.is_none() && !self.open_next()? {
+                return Ok(self.pause());
+            }
+            let Some(reader) = &mut self.reader else {
+                return Ok(self.pause());
+            };
+            let found = reader.read().map_err(|source| OpenError::Io {
+                path: name(&self.path),
+                source,
+            })?;
+            if let Some(expected) = reader.expected() {
+                self.expected = expected;
+            }
+            match found {
+                Found::Header(_) => {}
+                Found::Unknown(_) => self.unknown += 1,
+                Found::Damage(damage) => return Ok(self.damaged(damage)),
+                Found::Block(head) => {
+                    let lead = self.take_block(&head);
+                    return Ok(self.inputs(lead));
+                }
+                Found::Nothing { torn } => {
+                    self.torn = torn;
+                    if self.parts.is_empty() && !self.continued {
+                        return Ok(self.pause());
+                    }
+                    // What is missing at its end is told by what the next has before it.
+                    self.reader = None;
+                }
+            }
+        }
+    }
+
+    fn damaged(&mut self, damage: Damage) -> Step<'_> {
+        if let Some(missing) = damage.missing {
+            let evidence = missing.records.saturating_sub(missing.transitions);
+            self.damaged.damaged = self.damaged.damaged.saturating_add(missing.transitions);
+            self.damaged.evidence = self.damaged.evidence.saturating_add(evidence);
+        }
+        let now_ns = damage.before_ns.unwrap_or(self.last_ns);
+        Step::Damage {
+            damage,
+            path: self.path.clone(),
+            loss: Input::Losses {
+                lost: self.total(self.lost),
+                now_ns,
+            },
+        }
+    }
+
+    /// Takes note of what a block tells of the recording itself. Yields the losses that it does not tell,
+    /// because what did is damaged.
+    fn take_block(&mut self, head: &Head) -> Option<Input<'static>> {
+        self.last_ns = self.last_ns.max(head.last_ns);
+        let rows = self.reader.as_ref().map(Reader::rows)?;
+        let mut told = self.lost;
+        for row in rows.iter().filter_map(row::parse_own_row) {
+            match row {
+                Row::Input(Input::Losses { lost, .. }) => told = lost,
+                Row::Input(Input::Record(_) | Input::Tick(_) | Input::Clock(_)) => {}
+                Row::End(at_ns) => self.ended = Some(at_ns),
+                Row::Continued(_) => self.continued = true,
+                Row::Unknown => self.unknown += 1,
+            }
+        }
+        let untold = told == self.lost && head.lost != told;
+        self.lost = head.lost;
+        untold.then(|| Input::Losses {
+            lost: self.total(head.lost),
+            now_ns: head.first_ns,
+        })
+    }
+
+    fn inputs(&mut self, lead: Option<Input<'static>>) -> Step<'_> {
+        let Some(reader) = &self.reader else {
+            return Step::Wait;
+        };
+        Step::Inputs(Inputs {
+            lead,
+            rows: reader.rows(),
+            next: 0,
+            translation: self.translation.as_mut(),
+            base: self.header.lost_before,
+            damaged: self.damaged,
+        })
+    }
+
+    fn total(&self, lost: Lost) -> Lost {
+        total(lost, &self.header.lost_before, &self.damaged)
+    }
+
+    /// Where there is nothing more at present.
+    fn pause(&mut self) -> Step<'_> {
+        let how = if self.ended.is_some() {
+            Close::Whole
+        } else if self.follow {
+            return Step::Wait;
+        } else if self.continued {
+            Close::ContinuedElsewhere
+        } else {
+            Close::Cut { torn: self.torn }
+        };
+        Step::End(End {
+            at_ns: self.ended.unwrap_or(self.last_ns),
+            how,
+            unknown: self.unknown,
+        })
+    }
+
+    /// Opens the next file, if there is one.
+    fn open_next(&mut self) -> Result<bool, OpenError> {
+        if self.ended.is_some() {
+            return Ok(false);
+        }
+        let part = match self.parts.pop_front() {
+            Some(part) => part,
+            None if self.follow && self.continued => {
+                match files::successor(&self.path, self.part) {
+                    Some((path, number)) => Part {
+                        path,
+                        number,
+                        opened: None,
+                    },
+                    None => return Ok(false),
+                }
+            }
+            None => return Ok(false),
+        };
+        let mut reader = match part.opened {
+            Some(reader) => reader,
+            None => reader_of(Box::new(open_file(&part.path)?), &part.path)?,
+        };
+        reader.expect(self.header.tag(), self.expected);
+        self.part = part.number;
+        self.path = part.path;
+        self.continued = false;
+        self.reader = Some(reader);
+        Ok(true)
+    }
+}
+
+/// The inputs of one block.
+pub struct Inputs<'a> {
+    lead: Option<Input<'static>>,
+    rows: &'a Batch,
+    next: usize,
+    translation: Option<&'a mut Translation>,
+    /// Lost before the first file.
+    base: Lost,
+    damaged: Lost,
+}
+
+impl Inputs<'_> {
+    /// The next one.
+    pub fn input(&mut self) -> Option<Input<'_>> {
+        if let Some(lead) = self.lead.take() {
+            return Some(lead);
+        }
+        loop {
+            let row = self.rows.get(self.next)?;
+            self.next += 1;
+            match row::parse_own_row(row) {
+                None => {
+                    let row = match &mut self.translation {
+                        Some(translation) => translation.row(row),
+                        None => row,
+                    };
+                    return Some(Input::Record(row));
+                }
+                Some(Row::Input(Input::Losses { lost, now_ns })) => {
+                    let lost = total(lost, &self.base, &self.damaged);
+                    return Some(Input::Losses { lost, now_ns });
+                }
+                Some(Row::Input(input)) => return Some(input),
+                Some(Row::End(_) | Row::Continued(_) | Row::Unknown) => {}
+            }
+        }
+    }
+}
+
+/// Kernel's losses since the first file, and what the recording itself has lost.
+fn total(lost: Lost, base: &Lost, damaged: &Lost) -> Lost {
+    Lost {
+        ring_full: lost.ring_full.saturating_sub(base.ring_full),
+        reentry: lost.reentry.saturating_sub(base.reentry),
+        unreadable: lost.unreadable.saturating_sub(base.unreadable),
+        undecodable: 0,
+        damaged: damaged.damaged,
+        evidence: lost
+            .evidence
+            .saturating_sub(base.evidence)
+            .saturating_add(damaged.evidence),
+    }
+}
+
+/// Opens a file as far as its header. The reader comes along where it cannot be had again.
+fn open_part(path: &Path) -> Result<(Header, Option<Reader<Source>>), OpenError> {
+    if path == Path::new("-") {
+        let mut reader = reader_of(Box::new(io::stdin()), path)?;
+        let header = first_header(&mut reader, path)?;
+        return Ok((header, Some(reader)));
+    }
+    let file = open_file(path)?;
+    let mut reader = reader_of(Box::new(file), path)?;
+    match first_header(&mut reader, path) {
+        Ok(header) => Ok((header, None)),
+        Err(error) => match search_header(path)? {
+            Some(header) => Ok((header, None)),
+            None => Err(error),
+        },
+    }
+}
+
+fn reader_of(source: Source, path: &Path) -> Result<Reader<Source>, OpenError> {
+    Reader::new(source).map_err(|source| OpenError::Io {
+        path: name(path),
+        source,
+    })
+}
+
+fn first_header(reader: &mut Reader<Source>, path: &Path) -> Result<Header, OpenError> {
+    let foreign = |detail| {
+        Err(OpenError::Foreign {
+            path: name(path),
+            detail,
+        })
+    };
+    let found = reader.first().map_err(|source| OpenError::Io {
+        path: name(path),
+        source,
+    })?;
+    match found {
+        Found::Header(_) => parse_header(reader.payload(), path),
+        Found::Nothing { torn: 0 } => Err(OpenError::Empty { path: name(path) }),
+        Found::Nothing { .. } => foreign(": its header is cut short"),
+        Found::Damage(_) => foreign(": its header is damaged, or it never was one"),
+        Found::Block(_) | Found::Unknown(_) => foreign(": it has no header"),
+    }
+}
+
+fn parse_header(json: &[u8], path: &Path) -> Result<Header, OpenError> {
+    Header::parse(json).map_err(|source| OpenError::Header {
+        path: name(path),
+        source,
+    })
+}
+
+/// Looks for a copy of the header behind a damaged one.
+fn search_header(path: &Path) -> Result<Option<Header>, OpenError> {
+    let file = open_file(path)?.take(HEADER_WITHIN);
+    let mut reader = reader_of(Box::new(file), path)?;
+    loop {
+        let found = reader.read().map_err(|source| OpenError::Io {
+            path: name(path),
+            source,
+        })?;
+        match found {
+            Found::Header(_) => return parse_header(reader.payload(), path).map(Some),
+            Found::Nothing { .. } => return Ok(None),
+            Found::Block(_) | Found::Unknown(_) | Found::Damage(_) => {}
+        }
+    }
+}
+
+/// Opens a regular file, without waiting for the other end of a pipe.
+fn open_file(path: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Io {
+        path: name(path),
+        source,
+    };
+    let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(failed)?;
+    let kind = file.metadata().map_err(failed)?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    let what = if kind.is_dir() {
+        "a directory"
+    } else {
+        "no regular file"
+    };
+    let hint = if kind.is_dir() {
+        "\nhint: name the files in it"
+    } else {
+        "\nhint: `-` reads standard input"
+    };
+    Err(OpenError::NoFile {
+        path: name(path),
+        what,
+        hint,
+    })
+}
+
+fn name(path: &Path) -> String {
+    if path == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}

@@ -1,0 +1,435 @@
+//! From inputs through files to inputs.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::diagnose::Sources;
+use crate::input::Input;
+use crate::session::{ClockMap, Lost, Session};
+
+/// A directory that goes away with the test.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tracer-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Names of what is there, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.names().iter().map(|name| self.path(name)).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An input that lives by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owned {
+    Record(Vec<u8>),
+    Clock(ClockMap),
+    Losses(Lost, u64),
+    Tick(u64),
+}
+
+impl From<Input<'_>> for Owned {
+    fn from(input: Input<'_>) -> Self {
+        match input {
+            Input::Record(record) => Self::Record(record.to_vec()),
+            Input::Clock(clock) => Self::Clock(clock),
+            Input::Losses { lost, now_ns } => Self::Losses(lost, now_ns),
+            Input::Tick(now_ns) => Self::Tick(now_ns),
+        }
+    }
+}
+
+impl Owned {
+    fn input(&self) -> Input<'_> {
+        match self {
+            Self::Record(record) => Input::Record(record),
+            Self::Clock(clock) => Input::Clock(*clock),
+            Self::Losses(lost, now_ns) => Input::Losses {
+                lost: *lost,
+                now_ns: *now_ns,
+            },
+            Self::Tick(now_ns) => Input::Tick(*now_ns),
+        }
+    }
+}
+
+const START_NS: u64 = 1_000_000;
+
+fn record(number: u64) -> Owned {
+    let mut record = vec![0; 80 + usize::try_from(number % 3).unwrap() * 24];
+    record[0] = 1;
+    record[8..16].copy_from_slice(&(START_NS + number).to_le_bytes());
+    record[16..24].copy_from_slice(&(number % 50).to_le_bytes());
+    // Nothing that compresses, so that files fill.
+    for (index, byte) in record[48..].iter_mut().enumerate() {
+        *byte = mixed(number * 131 + index as u64);
+    }
+    Owned::Record(record)
+}
+
+/// splitmix64
+fn mixed(value: u64) -> u8 {
+    let mut value = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value.to_be_bytes()[0]
+}
+
+fn lost(ring_full: u64) -> Lost {
+    Lost {
+        ring_full,
+        ..Lost::default()
+    }
+}
+
+/// Records with all other inputs in between.
+fn story(records: u64) -> Vec<Owned> {
+    let mut story = Vec::new();
+    for number in 0..records {
+        let now_ns = START_NS + number;
+        if number % 100 == 50 {
+            story.push(Owned::Losses(lost(number), now_ns));
+        }
+        story.push(record(number));
+        if number % 64 == 63 {
+            story.push(Owned::Tick(now_ns));
+        }
+        if number % 500 == 250 {
+            story.push(Owned::Clock(ClockMap {
+                mono_ns: now_ns,
+                wall_ns: -5,
+            }));
+        }
+    }
+    story
+}
+
+fn header() -> Header {
+    let session = Session {
+        clock: ClockMap {
+            mono_ns: START_NS,
+            wall_ns: 77,
+        },
+        ..Session::default()
+    };
+    let sources = Sources::default();
+    Header::new(
+        "test".to_owned(),
+        session,
+        sources,
+        RecordedFilter::default(),
+    )
+}
+
+const END_NS: u64 = 9_000_000_000;
+
+fn write(path: &Path, limits: Limits, story: &[Owned]) -> Result<Written, WriteError> {
+    let place = Place::new(path, false, None)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut recorder = Recorder::start(Target::Files(place), limits, header())?;
+        for input in story {
+            recorder.input(input.input());
+            if !recorder.hand_on().await {
+                break;
+            }
+        }
+        recorder.finish(END_NS).await
+    })
+}
+
+/// All that one session gives: inputs, damage, and the end.
+fn read(paths: &[PathBuf]) -> (Vec<Owned>, Vec<Damage>, End) {
+    let mut recordings = open(paths).unwrap();
+    assert_eq!(recordings.len(), 1);
+    read_one(&mut recordings[0])
+}
+
+fn read_one(recording: &mut Recording) -> (Vec<Owned>, Vec<Damage>, End) {
+    let (mut inputs, mut all_damage) = (Vec::new(), Vec::new());
+    loop {
+        match recording.step().unwrap() {
+            Step::Inputs(mut block) => {
+                while let Some(input) = block.input() {
+                    inputs.push(input.into());
+                }
+            }
+            Step::Damage { damage, loss, .. } => {
+                inputs.push(loss.into());
+                all_damage.push(damage);
+            }
+            Step::Wait => panic!("it waits"),
+            Step::End(end) => return (inputs, all_damage, end),
+        }
+    }
+}
+
+fn records(inputs: &[Owned]) -> Vec<Owned> {
+    let records = inputs
+        .iter()
+        .filter(|input| matches!(input, Owned::Record(_)));
+    records.cloned().collect()
+}
+
+const WHOLE: End = End {
+    at_ns: END_NS,
+    how: Close::Whole,
+    unknown: 0,
+};
+
+#[test]
+fn a_session_comes_back() {
+    let scratch = Scratch::new();
+    let path = scratch.path("s.tracer");
+    let story = story(10_000);
+    let written = write(&path, Limits::default(), &story).unwrap();
+    assert_eq!((written.files, written.full), (1, false));
+    assert_eq!(written.bytes, std::fs::metadata(&path).unwrap().len());
+    assert_eq!(read(&[path]), (story, Vec::new(), WHOLE));
+}
+
+#[test]
+fn rotated_files_are_one_session_whatever_their_order() {
+    let scratch = Scratch::new();
+    let limits = Limits {
+        rotate_size: Some(64 << 10),
+        ..Limits::default()
+    };
+    let story = story(20_000);
+    let written = write(&scratch.path("s.tracer"), limits, &story).unwrap();
+    assert!(written.files > 3);
+    let mut paths = scratch.paths();
+    assert_eq!(paths.len(), written.files as usize);
+    paths.reverse();
+    assert_eq!(read(&paths), (story, Vec::new(), WHOLE));
+}
+
+#[test]
+fn a_later_file_alone_tells_only_its_own_losses() {
+    let scratch = Scratch::new();
+    let limits = Limits {
+        rotate_size: Some(64 << 10),
+        ..Limits::default()
+    };
+    let story = story(20_000);
+    write(&scratch.path("s"), limits, &story).unwrap();
+    let paths = scratch.paths();
+    let mut recordings = open(&paths[2..3]).unwrap();
+    let before = recordings[0].header().lost_before;
+    assert!(before.ring_full > 0);
+    let clock = recordings[0].header().session.clock;
+    assert!(clock.mono_ns > START_NS, "{clock:?}");
+    let (inputs, damage, end) = read_one(&mut recordings[0]);
+    assert!(damage.is_empty());
+    assert_eq!(end.how, Close::ContinuedElsewhere);
+    let told = inputs.iter().find_map(|input| match input {
+        Owned::Losses(lost, _) => Some(lost.ring_full),
+        Owned::Record(_) | Owned::Clock(_) | Owned::Tick(_) => None,
+    });
+    assert!(told.unwrap() <= 100, "{told:?}");
+}
+
+#[test]
+fn a_missing_file_of_a_set_is_told() {
+    let scratch = Scratch::new();
+    let limits = Limits {
+        rotate_size: Some(64 << 10),
+        ..Limits::default()
+    };
+    write(&scratch.path("s"), limits, &story(20_000)).unwrap();
+    let mut paths = scratch.paths();
+    paths.remove(1);
+    let (inputs, damage, end) = read(&paths);
+    let [damage] = damage.as_slice() else {
+        panic!("{damage:?}");
+    };
+    let missing = damage.missing.unwrap();
+    let records = inputs
+        .iter()
+        .filter(|input| matches!(input, Owned::Record(_)))
+        .count() as u64;
+    assert_eq!(records + missing.records, 20_000);
+    assert_eq!(missing.transitions, missing.records);
+    // The core hears of it, now and in all later losses.
+    let last = inputs.iter().rev().find_map(|input| match input {
+        Owned::Losses(lost, _) => Some(*lost),
+        Owned::Record(_) | Owned::Clock(_) | Owned::Tick(_) => None,
+    });
+    assert_eq!(last.unwrap().damaged, missing.transitions);
+    assert_eq!(last.unwrap().ring_full, 19_950);
+    assert_eq!(end, WHOLE);
+}
+
+#[test]
+fn limits_are_kept() {
+    let scratch = Scratch::new();
+    let story = story(20_000);
+    let keep = Limits {
+        rotate_size: Some(64 << 10),
+        keep: Some(2),
+        ..Limits::default()
+    };
+    let written = write(&scratch.path("keep"), keep, &story).unwrap();
+    assert_eq!(scratch.names().len(), 2);
+    assert_eq!(written.paths.len(), 2);
+    let (inputs, damage, end) = read(&scratch.paths());
+    assert!(damage.is_empty() && end == WHOLE);
+    assert!(records(&story).ends_with(&records(&inputs)));
+
+    let scratch = Scratch::new();
+    let most = 300 << 10;
+    let ring = Limits {
+        rotate_size: Some(64 << 10),
+        max_size: Some(most),
+        ..Limits::default()
+    };
+    write(&scratch.path("ring"), ring, &story).unwrap();
+    let sizes = scratch.paths().into_iter();
+    let total: u64 = sizes
+        .map(|path| std::fs::metadata(path).unwrap().len())
+        .sum();
+    assert!(total <= most && total > most / 3, "{total}");
+
+    let scratch = Scratch::new();
+    let stop = Limits {
+        max_size: Some(most),
+        ..Limits::default()
+    };
+    let path = scratch.path("stop");
+    let written = write(&path, stop, &story).unwrap();
+    assert!(written.full);
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert!(size <= most && size > most / 3, "{size}");
+    let (inputs, damage, end) = read(&[path]);
+    assert_eq!((damage, end.how), (Vec::new(), Close::Whole));
+    assert!(story.starts_with(&inputs), "{} inputs", inputs.len());
+}
+
+#[test]
+fn files_are_rotated_by_time_though_nothing_happens() {
+    let scratch = Scratch::new();
+    let limits = Limits {
+        rotate_time: Some(Duration::from_millis(50)),
+        ..Limits::default()
+    };
+    let place = Place::new(&scratch.path("s"), false, None).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let recorder = Recorder::start(Target::Files(place), limits, header()).unwrap();
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            recorder.look_after();
+        }
+        recorder.finish(END_NS).await.unwrap();
+    });
+    assert!(scratch.names().len() > 2);
+    assert_eq!(read(&scratch.paths()), (Vec::new(), Vec::new(), WHOLE));
+}
+
+#[test]
+fn a_damaged_header_is_taken_from_its_copy() {
+    let scratch = Scratch::new();
+    let limits = Limits {
+        rotate_size: Some(1 << 20),
+        ..Limits::default()
+    };
+    let story = story(30_000);
+    write(&scratch.path("s"), limits, &story).unwrap();
+    let path = scratch.path("s.000001");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[50] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let (inputs, damage, end) = read(&scratch.paths());
+    assert_eq!(end, WHOLE);
+    assert_eq!(damage.len(), 1);
+    assert_eq!(records(&inputs), records(&story));
+}
+
+#[test]
+fn the_same_part_twice_is_refused() {
+    let scratch = Scratch::new();
+    let (one, other) = (scratch.path("one"), scratch.path("other"));
+    write(&one, Limits::default(), &story(10)).unwrap();
+    std::fs::copy(&one, &other).unwrap();
+    let error = open(&[one, other]).err().unwrap();
+    assert!(matches!(error, OpenError::Twice { .. }), "{error}");
+}
+
+#[test]
+fn what_is_no_recording_is_refused() {
+    let scratch = Scratch::new();
+    let empty = scratch.path("empty");
+    std::fs::write(&empty, "").unwrap();
+    let text = scratch.path("text");
+    std::fs::write(&text, "type,ts,mono_ns\n".repeat(100)).unwrap();
+    let short = scratch.path("short");
+    std::fs::write(&short, frame::MAGIC).unwrap();
+    let newer = scratch.path("newer");
+    let mut bytes = Vec::new();
+    frame::Maker::new()
+        .unwrap()
+        .header(
+            br#"{"format":9}"#,
+            0,
+            &frame::Context::default(),
+            &mut bytes,
+        )
+        .unwrap();
+    std::fs::write(&newer, bytes).unwrap();
+    let pipe = scratch.path("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    for (path, words) in [
+        (empty, "is empty"),
+        (text, "is no recording of tracer"),
+        (short, "cut short"),
+        (newer, "format version 9"),
+        (scratch.path("."), "is a directory"),
+        (pipe, "no regular file"),
+        (PathBuf::from("/dev/zero"), "no regular file"),
+        (scratch.path("missing"), "No such file"),
+    ] {
+        let error = open(&[path]).err().unwrap().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}

@@ -1,0 +1,419 @@
+//! The thread's end of recording: rows to frames, frames to files, one file after another.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::files::{FileError, Place};
+use super::frame::{Context, Counts, Maker};
+use super::header::Header;
+use super::row::{self, Row};
+use crate::batch::Batch;
+use crate::session::{ClockMap, Lost};
+
+/// Between two times that what was written is brought to the disk.
+const SYNC: Duration = Duration::from_secs(1);
+/// Between two copies of the header in a file, in bytes.
+const HEADER_EVERY: u64 = 16 << 20;
+/// Kept free of a limit, for the end of the session and the last copy of the header.
+const ROOM_FOR_THE_END: u64 = 32 << 10;
+
+/// Where a recording goes.
+#[derive(Debug)]
+pub enum Target {
+    /// A stream, such as a pipe.
+    Stream(File),
+    /// Files.
+    Files(Place),
+}
+
+/// How much is written, and to how many files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Begin a new file at this size in bytes.
+    pub rotate_size: Option<u64>,
+    /// Begin a new file after this time.
+    pub rotate_time: Option<Duration>,
+    /// Keep so many files at most, the latest.
+    pub keep: Option<u32>,
+    /// Bytes of all files together: with rotation the oldest give way, else recording ends.
+    pub max_size: Option<u64>,
+}
+
+impl Limits {
+    fn rotates(&self) -> bool {
+        self.rotate_size.is_some() || self.rotate_time.is_some()
+    }
+}
+
+/// Why recording ended early.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// Nobody reads the stream any more.
+    #[error("the reader of the recording is gone")]
+    ReaderGone,
+    /// A file cannot be written.
+    #[error("cannot write to {path}: {source}")]
+    Io {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be made.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The header cannot be made.
+    #[error("cannot make the header of the recording: {0}")]
+    Header(#[from] serde_json::Error),
+    /// There is no memory, or no thread.
+    #[error("cannot start to record: {0}")]
+    Start(io::Error),
+    /// The disk does not take the rest.
+    #[error("the disk takes too long to take the rest of the recording")]
+    Stuck,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Files, those removed again included.
+    pub files: u32,
+    /// Bytes, likewise.
+    pub bytes: u64,
+    /// The files that are left, for people.
+    pub paths: Vec<String>,
+    /// Recording ended because [`Limits::max_size`] was reached.
+    pub full: bool,
+}
+
+/// How far the writer is, to be looked at from another thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+    files: AtomicU32,
+}
+
+impl Progress {
+    /// Bytes written.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Files begun.
+    pub fn files(&self) -> u32 {
+        self.files.load(Ordering::Relaxed)
+    }
+}
+
+/// What the writer gets.
+pub(super) enum Message {
+    Rows(Chunk),
+    /// Time has passed.
+    LookAfter,
+}
+
+pub(super) struct Chunk {
+    pub(super) rows: Batch,
+    /// As of the end of the rows.
+    pub(super) lost: Lost,
+    pub(super) clock: ClockMap,
+}
+
+pub(super) struct Writer {
+    target: Target,
+    limits: Limits,
+    header: Header,
+    maker: Maker,
+    frames: Vec<u8>,
+    file: File,
+    /// Files that are there, with their sizes; the present one at the end.
+    files: VecDeque<(OsString, u64)>,
+    context: Context,
+    clock: ClockMap,
+    last_ns: u64,
+    /// Of the present file.
+    header_at: u64,
+    began: Instant,
+    synced: Instant,
+    dirty: bool,
+    full: bool,
+    progress: Arc<Progress>,
+}
+
+impl Writer {
+    /// Begins the first file.
+    pub(super) fn new(
+        target: Target,
+        limits: Limits,
+        header: Header,
+        progress: Arc<Progress>,
+    ) -> Result<Self, WriteError> {
+        let mut maker = Maker::new().map_err(WriteError::Start)?;
+        let context = Context {
+            session: header.tag(),
+            ..Context::default()
+        };
+        let clock = header.session.clock;
+        let mut frames = Vec::new();
+        maker
+            .header(&header.to_json()?, clock.mono_ns, &context, &mut frames)
+            .map_err(WriteError::Start)?;
+        let (file, name) = match &target {
+            Target::Stream(stream) => {
+                let mut stream = stream.try_clone().map_err(WriteError::Start)?;
+                stream
+                    .write_all(&frames)
+                    .map_err(|source| write_error("standard output".to_owned(), source))?;
+                (stream, OsString::new())
+            }
+            Target::Files(place) => {
+                let name = place.name(limits.rotates().then_some(1));
+                (place.create(&name, |file| file.write_all(&frames))?, name)
+            }
+        };
+        let size = frames.len() as u64;
+        progress.bytes.store(size, Ordering::Relaxed);
+        progress.files.store(1, Ordering::Relaxed);
+        Ok(Self {
+            target,
+            limits,
+            header,
+            maker,
+            frames,
+            file,
+            files: [(name, size)].into(),
+            context,
+            clock,
+            last_ns: clock.mono_ns,
+            header_at: 0,
+            began: Instant::now(),
+            synced: Instant::now(),
+            dirty: true,
+            full: false,
+            progress,
+        })
+    }
+
+    /// Takes the next message. False once nothing more is taken, because a limit was reached.
+    pub(super) fn take(&mut self, message: &Message) -> Result<bool, WriteError> {
+        if let Message::Rows(chunk) = message
+            && !self.full
+        {
+            self.write_chunk(chunk)?;
+        }
+        let time_is_up = self
+            .limits
+            .rotate_time
+            .is_some_and(|time| self.began.elapsed() >= time);
+        let size_is_up = self
+            .limits
+            .rotate_size
+            .is_some_and(|size| self.size() >= size);
+        if !self.full && (time_is_up || size_is_up) {
+            self.rotate()?;
+        }
+        if self.dirty && self.synced.elapsed() >= SYNC {
+            self.sync()?;
+        }
+        Ok(!self.full)
+    }
+
+    /// Brings all to the disk.
+    pub(super) fn finish(mut self) -> Result<Written, WriteError> {
+        self.sync()?;
+        let paths = match &self.target {
+            Target::Stream(_) => vec!["standard output".to_owned()],
+            Target::Files(place) => {
+                let names = self.files.iter().map(|(name, _)| place.path(name));
+                names.collect()
+            }
+        };
+        Ok(Written {
+            files: self.progress.files(),
+            bytes: self.progress.bytes(),
+            paths,
+            full: self.full,
+        })
+    }
+
+    fn write_chunk(&mut self, chunk: &Chunk) -> Result<(), WriteError> {
+        let lost_before = std::mem::replace(&mut self.context.lost, chunk.lost);
+        self.clock = chunk.clock;
+        let summary = row::summary(&chunk.rows);
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.clear();
+        let made = self.maker.block(&chunk.rows, &self.context, &mut frames);
+        let written = self
+            .io(made)
+            .and_then(|counts| self.write_block(&frames, counts, summary.last_ns, lost_before));
+        self.frames = frames;
+        written
+    }
+
+    fn write_block(
+        &mut self,
+        frame: &[u8],
+        counts: Counts,
+        last_ns: u64,
+        lost_before: Lost,
+    ) -> Result<(), WriteError> {
+        if let Some(max_size) = self.limits.max_size {
+            let wanted = frame.len() as u64 + ROOM_FOR_THE_END;
+            if self.limits.rotates() {
+                while self.files.len() > 1 && self.total() + wanted > max_size {
+                    self.remove_oldest();
+                }
+            } else if self.total() + wanted > max_size {
+                self.full = true;
+                // The block that told of more is not written.
+                self.context.lost = lost_before;
+                return self.write_last(Row::End(self.last_ns));
+            }
+        }
+        self.write(frame)?;
+        self.context.before = self.context.before.plus(counts);
+        self.last_ns = self.last_ns.max(last_ns);
+        if self.size() - self.header_at >= HEADER_EVERY {
+            self.copy_header()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the last row of a file, alone in its block, behind one more copy of the header.
+    fn write_last(&mut self, row: Row<'_>) -> Result<(), WriteError> {
+        self.copy_header()?;
+        let mut rows = Batch::default();
+        row::push(&mut rows, row);
+        let mut frame = Vec::new();
+        let made = self.maker.block(&rows, &self.context, &mut frame);
+        self.io(made)?;
+        self.write(&frame)
+    }
+
+    fn copy_header(&mut self) -> Result<(), WriteError> {
+        let mut frame = Vec::new();
+        let json = self.header.to_json()?;
+        let made = self
+            .maker
+            .header(&json, self.last_ns, &self.context, &mut frame);
+        self.io(made)?;
+        self.header_at = self.size();
+        self.write(&frame)
+    }
+
+    /// Goes on in a new file.
+    fn rotate(&mut self) -> Result<(), WriteError> {
+        let Target::Files(place) = &self.target else {
+            return Ok(());
+        };
+        let mut next = self.header.clone();
+        next.part += 1;
+        next.before = self.context.before;
+        next.lost_before = self.context.lost;
+        next.session.clock = ClockMap {
+            mono_ns: self.last_ns,
+            wall_ns: self.clock.wall_ns(self.last_ns),
+        };
+        let mut frame = Vec::new();
+        let json = next.to_json()?;
+        let made = self
+            .maker
+            .header(&json, self.last_ns, &self.context, &mut frame);
+        self.io(made)?;
+        let name = place.name(Some(next.part));
+        // First the new file, then the end of the old one: that promises it.
+        let file = place.create(&name, |file| file.write_all(&frame))?;
+        self.write_last(Row::Continued(self.last_ns))?;
+        self.sync()?;
+        self.header = next;
+        self.file = file;
+        self.files.push_back((name, 0));
+        self.count(frame.len());
+        self.progress.files.fetch_add(1, Ordering::Relaxed);
+        self.header_at = 0;
+        self.began = Instant::now();
+        self.dirty = true;
+        let keep = self.limits.keep.map_or(usize::MAX, |keep| keep as usize);
+        while self.files.len() > keep.max(1) {
+            self.remove_oldest();
+        }
+        Ok(())
+    }
+
+    fn remove_oldest(&mut self) {
+        if let (Target::Files(place), Some((name, _))) = (&self.target, self.files.pop_front())
+            && let Err(error) = place.remove(&name)
+        {
+            log::warn!("cannot remove {}: {error}", place.path(&name));
+        }
+    }
+
+    /// Size of the present file.
+    fn size(&self) -> u64 {
+        self.files.back().map_or(0, |(_, size)| *size)
+    }
+
+    fn total(&self) -> u64 {
+        self.files.iter().map(|(_, size)| *size).sum()
+    }
+
+    fn count(&mut self, bytes: usize) {
+        if let Some((_, size)) = self.files.back_mut() {
+            *size += bytes as u64;
+        }
+        self.progress
+            .bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        if let Err(error) = self.file.write_all(bytes) {
+            // Half a block is of no use. That it cannot be taken back does no harm either.
+            if matches!(self.target, Target::Files(_)) {
+                let _ = self.file.set_len(self.size());
+            }
+            return self.io(Err(error));
+        }
+        self.count(bytes.len());
+        self.dirty = true;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), WriteError> {
+        self.synced = Instant::now();
+        self.dirty = false;
+        match self.target {
+            Target::Stream(_) => Ok(()),
+            Target::Files(_) => {
+                let synced = self.file.sync_data();
+                self.io(synced)
+            }
+        }
+    }
+
+    /// Names the file in an error.
+    fn io<T>(&self, result: io::Result<T>) -> Result<T, WriteError> {
+        result.map_err(|source| {
+            let path = match (&self.target, self.files.back()) {
+                (Target::Files(place), Some((name, _))) => place.path(name),
+                _ => "standard output".to_owned(),
+            };
+            write_error(path, source)
+        })
+    }
+}
+
+fn write_error(path: String, source: io::Error) -> WriteError {
+    if source.kind() == io::ErrorKind::BrokenPipe {
+        WriteError::ReaderGone
+    } else {
+        WriteError::Io { path, source }
+    }
+}
