@@ -5,7 +5,7 @@
 //! says the same. `docs/format.md` describes the file and says why it is as it is.
 //!
 //! - [`row`]: inputs as rows of bytes
-//! - [`columns`]: rows to columns and back, whatever they hold
+//! - `columns`: rows to columns and back, whatever they hold
 //! - [`frame`]: blocks of columns, compressed, with checksums
 
 mod bytes;

@@ -223,7 +223,7 @@ impl Maker {
         })
     }
 
-    /// Appends a block of these rows, [`MAX_ROWS`] at most, to `out`.
+    /// Appends a block of these rows, `MAX_ROWS` at most, to `out`.
     pub fn block(
         &mut self,
         rows: &Batch,

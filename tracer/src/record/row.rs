@@ -13,9 +13,9 @@ use crate::session::{ClockMap, Lost};
 pub const FIRST_OWN_KIND: u16 = 0xff00;
 /// Time has passed: a bare [`Header`].
 pub const KIND_TICK: u16 = 0xff01;
-/// A [`Clock`].
+/// A `Clock`.
 pub const KIND_CLOCK: u16 = 0xff02;
-/// [`Losses`].
+/// `Losses`.
 pub const KIND_LOSSES: u16 = 0xff03;
 /// The session is over: a bare [`Header`].
 pub const KIND_END: u16 = 0xff04;
