@@ -164,11 +164,9 @@ pub(super) struct LimitArgs {
     pub(super) verbose: u8,
 }
 
+/// How transitions are shown, live or from a recording.
 #[derive(Debug, Args)]
-pub(super) struct TraceArgs {
-    #[command(flatten)]
-    pub(super) filters: FilterArgs,
-
+pub(super) struct ViewArgs {
     /// Output format: text, jsonl, csv or timeline
     #[arg(
         short = 'o',
@@ -211,6 +209,15 @@ pub(super) struct TraceArgs {
     /// Stop after this many transitions shown (with -o timeline: connections)
     #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Limits")]
     pub(super) count: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TraceArgs {
+    #[command(flatten)]
+    pub(super) filters: FilterArgs,
+
+    #[command(flatten)]
+    pub(super) view: ViewArgs,
 
     #[command(flatten)]
     pub(super) limits: LimitArgs,
@@ -374,48 +381,8 @@ pub(super) struct ReplayArgs {
     #[command(flatten)]
     pub(super) filters: FilterArgs,
 
-    /// Output format: text, jsonl, csv or timeline
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FORMAT",
-        default_value_t,
-        help_heading = "Output"
-    )]
-    pub(super) output: Format,
-
-    /// Give a hint for each connection that is stuck in a state for TIME [default without TIME: 30s]
-    #[arg(
-        long,
-        value_name = "TIME",
-        num_args = 0..=1,
-        default_missing_value = "30s",
-        value_parser = values::duration,
-        help_heading = "Output"
-    )]
-    pub(super) stuck: Option<Duration>,
-
-    /// Names of the states in text and timeline: documented, rfc, kernel or ss
-    #[arg(long, value_name = "NAMES", default_value_t, help_heading = "Output")]
-    pub(super) names: Names,
-
-    /// When to use colour
-    #[arg(
-        long,
-        value_name = "WHEN",
-        default_value = "auto",
-        help_heading = "Output"
-    )]
-    pub(super) color: ColorChoice,
-
-    /// When to tell of the end of a connection that goes on in TIME_WAIT: when that is over, or as soon as it
-    /// begins [default: wait for jsonl and csv, expect for text and timeline]
-    #[arg(long, value_name = "HOW", help_heading = "Output")]
-    pub(super) time_wait: Option<TimeWaitChoice>,
-
-    /// Stop after this many transitions shown (with -o timeline: connections)
-    #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Limits")]
-    pub(super) count: Option<u64>,
+    #[command(flatten)]
+    pub(super) view: ViewArgs,
 
     /// Connections to keep in memory [default: as when it was recorded]
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Limits")]

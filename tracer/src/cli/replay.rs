@@ -135,20 +135,24 @@ fn flow(arguments: &ReplayArgs, recording: &Recording) -> Result<Flow<Renderer>,
             .or(header.max_connections)
             .unwrap_or(MAX_CONNECTIONS),
         filter: filter(&arguments.filters).and_within(recorded),
-        time_wait: time_wait(arguments.time_wait, arguments.output),
+        time_wait: time_wait(arguments.view.time_wait, arguments.view.output),
         minis: header.minis,
     });
     let mut session: Session = header.session.clone();
     session.filters.extend(describe_filters(&arguments.filters));
     let mut flow = Flow::start(
         tracker,
-        renderer(arguments.output, arguments.names, arguments.color),
+        renderer(
+            arguments.view.output,
+            arguments.view.names,
+            arguments.view.color,
+        ),
         show(&arguments.filters),
-        arguments.count,
+        arguments.view.count,
         &session,
         header.sources.clone(),
     );
-    if let Some(stuck) = arguments.stuck {
+    if let Some(stuck) = arguments.view.stuck {
         let after_ns = u64::try_from(stuck.as_nanos()).unwrap_or(u64::MAX);
         flow.watch(after_ns, header.port_limits);
     }

@@ -13,14 +13,18 @@ use crate::track::TimeWait;
 
 pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
     let live = Live::open(&arguments.filters, &arguments.limits)?;
-    if arguments.output != Format::Jsonl {
+    if arguments.view.output != Format::Jsonl {
         live.tell_what_is_missing();
     }
-    let renderer = renderer(arguments.output, arguments.names, arguments.color);
+    let renderer = renderer(
+        arguments.view.output,
+        arguments.view.names,
+        arguments.view.color,
+    );
     let Some(end) = live
-        .watch(arguments.stuck)
-        .time_wait(time_wait(arguments.time_wait, arguments.output))
-        .run(renderer, arguments.count)?
+        .watch(arguments.view.stuck)
+        .time_wait(time_wait(arguments.view.time_wait, arguments.view.output))
+        .run(renderer, arguments.view.count)?
     else {
         return Ok(Exit::Ok);
     };
