@@ -392,6 +392,7 @@ mod tests {
             names: Names::Documented,
             color: false,
             time_zone: TimeZone::UTC,
+            width: None,
         };
         Shown {
             renderer: Renderer::new(format, options),

@@ -23,6 +23,8 @@ use crate::track::{Connection, Continued, Ending, TimeWait, Transition};
 mod closing;
 mod csv;
 mod fields;
+mod fold;
+mod headed;
 mod json;
 mod jsonl;
 mod perfetto;
@@ -116,6 +118,8 @@ pub struct RenderOptions {
     pub color: bool,
     /// Zone of the times shown.
     pub time_zone: TimeZone,
+    /// Columns of the terminal that is written to, if it is one: lines are made to fit.
+    pub width: Option<usize>,
 }
 
 /// What one piece of an output is about.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tracer::diagnose::{Diagnosis, Verdict};
 use tracer::event::{Comm, Family, Protocol};
-use tracer::render::{Format, Render, Renderer};
+use tracer::render::{Format, Render, RenderOptions, Renderer};
 use tracer::session::Verdicts;
 use tracer::state::State;
 use tracer::track::{ConnId, Connection, Ending, Legality, OwnerProcess, OwnerSource, Role, Step};
@@ -102,6 +102,157 @@ fn text_fits_120_columns_for_ipv4() {
     let text = transitions(Format::Text, false, &list);
     let longest = text.lines().map(str::len).max();
     assert!(longest <= Some(120), "{longest:?} columns:\n{text}");
+}
+
+/// The run as a terminal of so many columns gets it.
+fn run_on_terminal(format: Format, color: bool, columns: usize) -> String {
+    let options = RenderOptions {
+        width: Some(columns),
+        ..options(color)
+    };
+    samples::whole_run_by(Renderer::new(format, options), &[])
+}
+
+#[test]
+fn text_on_a_narrow_terminal() {
+    insta::assert_snapshot!(run_on_terminal(Format::Text, false, 80), @"
+    # 2026-03-01 +02:00
+    # owner (name/pid): the listener's, not accepted yet; *: none yet; >5us: at
+    #     least 5us; -, ?: not known
+    TIME             OLD          -> NEW             IN OLD
+    #1 curl/1234  192.168.1.17:* -> 93.184.215.14:443
+    14:00:00.000123  CLOSED       -> SYN_SENT             ?
+    #1 curl/1234  192.168.1.17:43210 -> 93.184.215.14:443
+    14:00:00.012163  SYN_SENT     -> ESTABLISHED    12.04ms
+    14:00:01.215200  ESTABLISHED  -> FIN_WAIT_1      1.203s
+    14:00:01.227300  FIN_WAIT_1   -> FIN_WAIT_2     12.10ms
+    14:00:01.227306  FIN_WAIT_2   -> CLOSED            >6us
+          usually goes on unseen in FIN_WAIT_2 or TIME_WAIT
+    14:00:01.477306  FIN_WAIT_2   -> TIME_WAIT      250.0ms
+          after the socket was closed
+    #2 (nginx/77)  [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034
+    14:00:00.002000  LISTEN       -> SYN_RECEIVED         ?
+    14:00:00.002005  SYN_RECEIVED -> ESTABLISHED       >5us
+    #2 nginx/77  [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034
+    14:00:03.000000  ESTABLISHED  -> CLOSE_WAIT      2.997s
+    14:00:03.040000  CLOSE_WAIT   -> LAST_ACK       40.00ms
+    14:00:03.040035  LAST_ACK     -> CLOSED            35us
+    #3 curl/1234  192.168.1.17:* -> 10.0.0.1:8080
+    14:00:03.500000  CLOSED       -> SYN_SENT             ?
+    #3 curl/1234  192.168.1.17:43212 -> 10.0.0.1:8080
+    14:00:03.500210  SYN_SENT     -> CLOSED           210us
+    #14:00:03.500210 refused: the peer answered the SYN with a reset
+    # hint: a connection to look at; `tracer states STATE` says what to check
+    #4 nginx/77  [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034
+    #14:00:03.700000 hint: CLOSE_WAIT for 2.000s: peer closed, pid 77 has not;
+    #     likely a leak or a hang
+    # the wall clock was set: +1.500s; durations are not affected
+    # 14:00:05.500000  lost 12 transitions since the start or the last such line:
+    #     the ring buffer was full (10); the kernel refused to run the program
+    #     inside itself (2)
+    ");
+}
+
+#[test]
+fn timeline_on_a_narrow_terminal() {
+    insta::assert_snapshot!(run_on_terminal(Format::Timeline, false, 80), @"
+    # each state: when it began, how long it lasted (>: at least; ~: not measured;
+    #     ?: not known)
+
+    #1 closed  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443
+    #     netns 4026531840  container 3f2a9c1b7d4e (docker), pid 7 inside
+      both sides sent FIN, this side first
+          +0 =  14:00:00.000123  2026-03-01 +02:00
+            +0  SYN_SENT      12.04ms  [|                       ]
+      +12.04ms  ESTABLISHED    1.203s  [|======================|]
+       +1.215s  FIN_WAIT_1    12.10ms  [                       |]
+       +1.227s  FIN_WAIT_2       >6us  [                       |]
+             ?  TIME_WAIT      ~1m00s  inferred, not seen
+             ?  CLOSED                 inferred, not seen
+      socket closed, 1.227s after the beginning; this side closed first
+      bytes: 78 sent, 5432 received; round trip: 11.98ms; retransmits: 0 SYN, 1 data
+          or FIN
+
+    #2 closed  server  nginx/77 by accept
+    #     [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034  netns 4026531840
+    #     unit nginx.service
+      both sides sent FIN, the peer first
+          +0 =  14:00:00.001000  2026-03-01 +02:00
+            +0  SYN_RECEIVED   1.005ms  [|                       ]
+      +1.005ms  ESTABLISHED     2.997s  [|======================|]
+       +2.999s  CLOSE_WAIT     40.00ms  [                       |]
+       +3.039s  LAST_ACK          35us  [                       |]
+       +3.039s  CLOSED
+      socket closed, 3.039s after the beginning; the peer closed first
+      bytes, round trip, retransmits: not known
+
+    #3 refused  client  curl/1234 by connect  192.168.1.17:43212 -> 10.0.0.1:8080
+    #     netns 4026531840  container 3f2a9c1b7d4e (docker), pid 7 inside
+      the peer answered the SYN with a reset
+      check: on the peer: does anything listen there
+             ss -ltnp
+          +0 =  14:00:03.500000  2026-03-01 +02:00
+            +0  SYN_SENT     210us  [========================]
+        +210us  CLOSED
+      socket closed, 210us after the beginning
+      bytes: 0 sent, 0 received; round trip: ?; retransmits: 0 SYN, ? data or FIN
+
+    # 14:00:03.700000  #4  nginx/77
+    #     [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034
+    #     hint: CLOSE_WAIT for 2.000s: peer closed, pid 77 has not; likely a leak or
+    #     a hang
+
+    # the wall clock was set: +1.500s; durations are not affected
+    # 14:00:05.500000  2026-03-01 +02:00
+    #     lost 12 transitions since the start or the last such line: the ring buffer
+    #     was full (10); the kernel refused to run the program inside itself (2)
+    ");
+}
+
+#[test]
+fn text_gives_way_where_addresses_are_too_long() {
+    let wide = run_on_terminal(Format::Text, false, 120);
+    let (before, after) = wide
+        .split_once("# the terminal has no room for the columns")
+        .unwrap();
+    assert!(before.contains("FIN_WAIT_2   -> CLOSED"), "{wide}");
+    assert!(!before.contains("2001:db8"), "{wide}");
+    let heading = "\n#2 (nginx/77)  [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034\n";
+    assert!(after.contains(heading), "{wide}");
+    assert!(!run_on_terminal(Format::Text, false, 160).contains("no room"));
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal_and_nothing_is_left_out() {
+    const WORDS: [&str; 5] = [
+        "reset",
+        "CLOSE_WAIT",
+        "lost",
+        "2001:db8:1:2:3:4:5:6",
+        "TIME_WAIT",
+    ];
+    for format in [Format::Text, Format::Timeline] {
+        for columns in [80, 100, 119, 120, 140, 160, 200] {
+            let text = without_sgr(&run_on_terminal(format, true, columns));
+            for line in text.lines() {
+                assert!(
+                    line.len() <= columns,
+                    "{format} {columns}: {line:?}\n{text}"
+                );
+            }
+            for word in WORDS {
+                assert!(
+                    text.contains(word),
+                    "{format} {columns}: no {word} in\n{text}"
+                );
+            }
+        }
+    }
+    // Programs read what is not made to fit.
+    for format in [Format::Jsonl, Format::Csv] {
+        let on_terminal = run_on_terminal(format, false, 80);
+        assert_eq!(on_terminal, whole_run(format, false));
+    }
 }
 
 #[test]

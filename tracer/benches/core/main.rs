@@ -146,6 +146,7 @@ impl Scribe {
             names: Names::Documented,
             color: false,
             time_zone: TimeZone::UTC,
+            width: None,
         };
         Self {
             renderer: Renderer::new(format, options),

@@ -24,6 +24,7 @@ pub(super) fn run(arguments: &SummaryArgs) -> Result<Exit, Failure> {
             SummaryFormat::Text => TimeZone::system(),
             SummaryFormat::Jsonl => TimeZone::UTC,
         },
+        width: None,
     };
     let lead = match arguments.output {
         SummaryFormat::Text if std::io::stdout().is_terminal() => OVER_THE_ECHO,

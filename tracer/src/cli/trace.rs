@@ -44,6 +44,7 @@ pub(super) fn renderer(format: Format, names: Names, color: ColorChoice) -> Rend
                 Format::Text | Format::Timeline => TimeZone::system(),
                 Format::Jsonl | Format::Csv => TimeZone::UTC,
             },
+            width: terminal_width(),
         },
     )
 }
@@ -51,6 +52,23 @@ pub(super) fn renderer(format: Format, names: Names, color: ColorChoice) -> Rend
 /// Programs get connections when they are over, people when nothing more is to be learnt of them.
 pub(super) fn time_wait(choice: Option<TimeWaitChoice>, format: Format) -> TimeWait {
     choice.map_or(format.time_wait(), TimeWait::from)
+}
+
+/// Columns of the terminal that is written to: what `COLUMNS` says, else what it says itself. None of a file
+/// or a pipe.
+pub(super) fn terminal_width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let asked = std::env::var("COLUMNS").ok();
+    asked
+        .and_then(|columns| columns.parse().ok())
+        .or_else(|| {
+            let size = rustix::termios::tcgetwinsize(stdout).ok()?;
+            Some(usize::from(size.ws_col))
+        })
+        .filter(|columns| *columns > 0)
 }
 
 pub(super) fn use_color(choice: ColorChoice) -> bool {

@@ -3,11 +3,16 @@
 //! Columns start wide enough for IPv4 and only grow: when one has to, the header is printed again. A
 //! line that begins with `#` is a remark: the day, a loss, a step of the clock, and what became of a
 //! connection that failed. The latter keeps to the columns as far as they concern a connection.
+//!
+//! Where a terminal has no room for the columns, [`super::headed`] takes over: from the start, or from the
+//! first connection whose addresses are too long.
 
 use std::fmt::Write;
 
 use bytes::{BufMut, BytesMut};
 
+use super::fold::fold;
+use super::headed::Headed;
 use super::plain::{columns, push_plain};
 use super::time::{LocalClock, LocalDay, human};
 use super::vocab::{
@@ -22,18 +27,22 @@ use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State};
 use crate::track::{Connection, Continued, Ending, Owner, Transition};
 
-const LEGEND: &str = "# owner (name/pid): the listener's, not accepted yet; *: none yet; >5us: at \
+pub(super) const LEGEND: &str = "# owner (name/pid): the listener's, not accepted yet; *: none yet; >5us: at \
                       least 5us; -, ?: not known\n";
 
 /// Before the first hint.
-const HINT_LEGEND: &str =
+pub(super) const HINT_LEGEND: &str =
     "# hint: a connection to look at; `tracer states STATE` says what to check\n";
 
 /// Renders [`super::Format::Text`].
 #[derive(Debug)]
 pub struct Text {
+    options: RenderOptions,
     names: Names,
     color: bool,
+    width: Option<usize>,
+    /// Where the columns have no room.
+    headed: Option<Headed>,
     local_clock: LocalClock,
     day: Option<LocalDay>,
     clock: Option<ClockMap>,
@@ -78,6 +87,10 @@ const TIME_COLUMNS: usize = "03:04:05.123456".len();
 const NETNS_COLUMNS: usize = "4026531840".len();
 const DURATION_COLUMNS: usize = ">999.9ms".len();
 const IPV4_COLUMNS: usize = "255.255.255.255:65535".len();
+/// Of a terminal that has room for the columns of IPv4.
+const FULL_COLUMNS: usize = 120;
+const NO_ROOM: &str =
+    "# the terminal has no room for the columns: whose lines follow is said above them\n";
 
 impl Text {
     /// With nothing shown yet.
@@ -86,18 +99,16 @@ impl Text {
             names,
             color,
             time_zone,
-        } = options;
-        let state_columns = State::ALL
-            .into_iter()
-            // The tracepoint never reports these two, and their names are long.
-            .filter(|state| !matches!(state, State::NewSynReceived | State::BoundInactive))
-            .filter_map(|state| state.known_name(names))
-            .map(str::len)
-            .max()
-            .unwrap_or_default();
+            width,
+        } = options.clone();
+        let state_columns = state_columns(names);
+        let has_room = width.is_none_or(|width| width >= FULL_COLUMNS);
         Self {
+            headed: (!has_room).then(|| Headed::new(options.clone())),
+            options,
             names,
             color,
+            width,
             local_clock: LocalClock::new(time_zone),
             day: None,
             clock: None,
@@ -117,7 +128,6 @@ impl Text {
 
     fn fill_cells(&mut self, conn: &Connection, transition: &Transition) {
         let event = &transition.event;
-        let after = conn.evidence.after;
         let names = self.names;
         let cells = &mut self.cells;
         let Cells {
@@ -137,37 +147,8 @@ impl Text {
         let _ = write!(remote, "{}", endpoint(event.remote, true));
         let _ = write!(from, "{}", state(event.from, names));
         let _ = write!(to, "{}", state(event.to, names));
-        match transition.in_state_ns {
-            Some(ns) => {
-                if transition.since_listed
-                    || unseen::is_minimum(after, conn.role, event.protocol, event.from, event.to)
-                {
-                    duration.push('>');
-                }
-                let _ = write!(duration, "{}", human(ns));
-            }
-            None => duration.push('?'),
-        }
-        match event.protocol {
-            Protocol::Tcp => {}
-            Protocol::Mptcp => notes.push_str("mptcp"),
-            Protocol::Other(number) => {
-                let _ = write!(notes, "protocol {number}");
-            }
-        }
-        if transition.after_gap {
-            push_note(notes, "after a gap");
-        }
-        let legality = transition.legality;
-        push_transition_notes(
-            notes,
-            after,
-            event.protocol,
-            event.from,
-            event.to,
-            legality,
-            names,
-        );
+        push_duration(duration, conn, transition);
+        push_notes(notes, conn, transition, names);
         self.widen();
     }
 
@@ -199,18 +180,10 @@ impl Text {
         self.widen();
     }
 
-    /// Begins a remark in the columns of the lines around it.
-    fn remark(
-        &mut self,
-        out: &mut BytesMut,
-        wall_ns: i64,
-        netns: Option<u32>,
-        owner: (&Owner, usize),
-        (local, remote): (Option<Endpoint>, Option<Endpoint>),
-    ) {
+    /// Begins a remark in the columns of the lines around it; its cells are filled in.
+    fn remark(&mut self, out: &mut BytesMut, wall_ns: i64, netns: Option<u32>) {
         self.day(out, wall_ns);
         self.notice_netns(out, netns);
-        self.fill_ends(owner, local, remote);
         self.header(out);
         let (_, time) = self.local_clock.format(wall_ns);
         // One space less than elsewhere, for the mark.
@@ -233,16 +206,7 @@ impl Text {
         }
         let _ = write!(from, "{}", state(change.from, names));
         let _ = write!(to, "{}", state(change.to, names));
-        match change.in_state_ns {
-            Some(ns) => {
-                let _ = write!(duration, "{}", human(ns));
-            }
-            None => duration.push('?'),
-        }
-        notes.push_str("after the socket was closed");
-        if change.polled {
-            push_note(notes, "found by asking the kernel");
-        }
+        push_change(duration, notes, change);
         self.widen();
     }
 
@@ -292,6 +256,38 @@ impl Text {
         out.put_slice(b"  ");
     }
 
+    /// Columns of a row without its note, if it is of this network namespace.
+    fn row_columns(&self, netns: Option<u32>) -> usize {
+        let Widths {
+            owner,
+            local,
+            remote,
+            from,
+            to,
+        } = self.widths;
+        let netns = match self.netns {
+            NetnsColumn::Empty => 0,
+            NetnsColumn::AllOf(first) if first == netns => 0,
+            NetnsColumn::AllOf(_) | NetnsColumn::Shown => NETNS_COLUMNS + 2,
+        };
+        let gaps = 5 * "  ".len() + " -> ".len();
+        TIME_COLUMNS + owner + netns + local + remote + from + to + DURATION_COLUMNS + gaps
+    }
+
+    /// Gives up the columns if the row at hand is wider than the terminal.
+    fn make_room(&mut self, out: &mut BytesMut, netns: Option<u32>) {
+        if self
+            .width
+            .is_none_or(|width| self.row_columns(netns) <= width)
+        {
+            return;
+        }
+        out.put_slice(NO_ROOM.as_bytes());
+        let mut headed = Headed::new(self.options.clone());
+        headed.take_over(out, self.day, self.clock, self.hinted);
+        self.headed = Some(headed);
+    }
+
     fn widen(&mut self) {
         let Self {
             widths,
@@ -336,9 +332,15 @@ impl Text {
         if self.netns == NetnsColumn::Shown {
             let _ = write!(out, "{:NETNS_COLUMNS$}  ", "NETNS");
         }
+        let wide = self.row_columns(None) + "  NOTE".len();
+        let note = if self.width.is_none_or(|width| wide <= width) {
+            "  NOTE"
+        } else {
+            ""
+        };
         let _ = writeln!(
             out,
-            "{:local$}  {:remote$}  {:from$} -> {:to$}  {:>DURATION_COLUMNS$}  NOTE{style:#}",
+            "{:local$}  {:remote$}  {:from$} -> {:to$}  {:>DURATION_COLUMNS$}{note}{style:#}",
             "LOCAL", "REMOTE", "OLD", "NEW", "IN OLD",
         );
     }
@@ -381,6 +383,9 @@ impl Render for Text {
     }
 
     fn start(&mut self, out: &mut BytesMut, session: &Session) {
+        if let Some(headed) = &mut self.headed {
+            return headed.start(out, session);
+        }
         self.clock = Some(session.clock);
         self.day(out, session.clock.wall_ns);
         out.put_slice(LEGEND.as_bytes());
@@ -396,13 +401,21 @@ impl Render for Text {
         transition: &Transition,
     ) {
         let event = &transition.event;
+        if self.headed.is_none() {
+            self.fill_cells(conn, transition);
+            self.make_room(out, event.netns);
+        }
+        if let Some(headed) = &mut self.headed {
+            return headed.transition(out, clock, conn, transition);
+        }
+        let start = out.len();
         let wall_ns = clock.wall_ns(event.mono_ns);
         self.day(out, wall_ns);
         self.notice_netns(out, event.netns);
-        self.fill_cells(conn, transition);
         self.header(out);
 
         self.put_change(out, wall_ns, event.netns, event.from, event.to);
+        fold(out, start, self.width);
     }
 
     fn continued(
@@ -412,17 +425,25 @@ impl Render for Text {
         conn: &Connection,
         change: &Continued,
     ) {
+        if self.headed.is_none() {
+            self.fill_ends(
+                (&conn.owner, others(conn)),
+                Some(conn.local),
+                Some(conn.remote),
+            );
+            self.fill_change(change);
+            self.make_room(out, conn.netns);
+        }
+        if let Some(headed) = &mut self.headed {
+            return headed.continued(out, clock, conn, change);
+        }
+        let start = out.len();
         let wall_ns = clock.wall_ns(change.mono_ns);
         self.day(out, wall_ns);
         self.notice_netns(out, conn.netns);
-        self.fill_ends(
-            (&conn.owner, others(conn)),
-            Some(conn.local),
-            Some(conn.remote),
-        );
-        self.fill_change(change);
         self.header(out);
         self.put_change(out, wall_ns, conn.netns, change.from, change.to);
+        fold(out, start, self.width);
     }
 
     fn ended(
@@ -438,9 +459,19 @@ impl Render for Text {
         if !diagnosis.verdict.is_failure() {
             return;
         }
-        let ends = (Some(conn.local), Some(conn.remote));
-        let owner = (&conn.owner, others(conn));
-        self.remark(out, clock.wall_ns(now_ns), conn.netns, owner, ends);
+        if self.headed.is_none() {
+            self.fill_ends(
+                (&conn.owner, others(conn)),
+                Some(conn.local),
+                Some(conn.remote),
+            );
+            self.make_room(out, conn.netns);
+        }
+        if let Some(headed) = &mut self.headed {
+            return headed.failed(out, clock, conn, diagnosis, now_ns);
+        }
+        let start = out.len();
+        self.remark(out, clock.wall_ns(now_ns), conn.netns);
         put_verdict(out, diagnosis, self.color);
         if !diagnosis.because.is_empty() {
             self.cells.notes.clear();
@@ -448,30 +479,119 @@ impl Render for Text {
             let _ = write!(out, ": {}", self.cells.notes);
         }
         out.put_u8(b'\n');
+        fold(out, start, self.width);
     }
 
     fn hint(&mut self, out: &mut BytesMut, clock: &ClockMap, told: &Told) {
+        if self.headed.is_none() {
+            self.fill_ends((&told.owner, 0), told.local, told.remote);
+            self.make_room(out, told.netns);
+        }
+        if let Some(headed) = &mut self.headed {
+            return headed.hint(out, clock, told);
+        }
+        let start = out.len();
         if !std::mem::replace(&mut self.hinted, true) {
             out.put_slice(HINT_LEGEND.as_bytes());
         }
-        let ends = (told.local, told.remote);
-        let wall_ns = clock.wall_ns(told.mono_ns);
-        self.remark(out, wall_ns, told.netns, (&told.owner, 0), ends);
+        self.remark(out, clock.wall_ns(told.mono_ns), told.netns);
         put_hint(out, &told.hint, self.color);
         out.put_u8(b'\n');
+        fold(out, start, self.width);
     }
 
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {
+        if let Some(headed) = &mut self.headed {
+            return headed.clock_changed(out, clock);
+        }
         remark::clock_step(out, self.clock.replace(*clock), clock);
     }
 
     fn lost(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, since_last: &Lost) {
         let wall_ns = clock.wall_ns(now_ns);
+        if let Some(headed) = &mut self.headed {
+            return headed.lost(out, wall_ns, since_last);
+        }
+        let start = out.len();
         self.day(out, wall_ns);
         remark::lost(out, self.local_clock.format(wall_ns).1, since_last);
+        fold(out, start, self.width);
     }
 
     fn end(&mut self, _out: &mut BytesMut, _clock: &ClockMap, _now_ns: u64, _totals: &Totals) {}
+}
+
+/// Room for the longest name of a state.
+pub(super) fn state_columns(names: Names) -> usize {
+    State::ALL
+        .into_iter()
+        // The tracepoint never reports these two, and their names are long.
+        .filter(|state| !matches!(state, State::NewSynReceived | State::BoundInactive))
+        .filter_map(|state| state.known_name(names))
+        .map(str::len)
+        .max()
+        .unwrap_or_default()
+}
+
+/// Appends the time spent in the state left.
+pub(super) fn push_duration(cell: &mut String, conn: &Connection, transition: &Transition) {
+    let event = &transition.event;
+    match transition.in_state_ns {
+        Some(ns) => {
+            let after = conn.evidence.after;
+            if transition.since_listed
+                || unseen::is_minimum(after, conn.role, event.protocol, event.from, event.to)
+            {
+                cell.push('>');
+            }
+            let _ = write!(cell, "{}", human(ns));
+        }
+        None => cell.push('?'),
+    }
+}
+
+/// Appends what there is to say of a transition.
+pub(super) fn push_notes(
+    notes: &mut String,
+    conn: &Connection,
+    transition: &Transition,
+    names: Names,
+) {
+    let event = &transition.event;
+    match event.protocol {
+        Protocol::Tcp => {}
+        Protocol::Mptcp => notes.push_str("mptcp"),
+        Protocol::Other(number) => {
+            let _ = write!(notes, "protocol {number}");
+        }
+    }
+    if transition.after_gap {
+        push_note(notes, "after a gap");
+    }
+    let legality = transition.legality;
+    push_transition_notes(
+        notes,
+        conn.evidence.after,
+        event.protocol,
+        event.from,
+        event.to,
+        legality,
+        names,
+    );
+}
+
+/// The same of a change after the socket was closed: how long it took, and what there is to say.
+pub(super) fn push_change(duration: &mut String, notes: &mut String, change: &Continued) {
+    match change.in_state_ns {
+        Some(ns) => {
+            let _ = write!(duration, "{}", human(ns));
+        }
+        None => duration.push('?'),
+    }
+    notes.push_str("after the socket was closed");
+    if change.polled {
+        push_note(notes, "found by asking the kernel");
+    }
 }
 
 fn put_padded(out: &mut BytesMut, cell: &str, width: usize) {

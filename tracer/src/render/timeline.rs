@@ -10,6 +10,7 @@ use std::fmt::{self, Write};
 
 use bytes::{BufMut, BytesMut};
 
+use super::fold::fold;
 use super::plain::push_plain;
 use super::span::{Lasted, Span, spans};
 use super::time::{LocalClock, human};
@@ -37,6 +38,7 @@ const DURATION_COLUMNS: usize = ">999.9ms".len();
 pub struct Timeline {
     names: Names,
     color: bool,
+    width: Option<usize>,
     local_clock: LocalClock,
     clock: Option<ClockMap>,
 }
@@ -118,6 +120,7 @@ impl Timeline {
         Self {
             names: options.names,
             color: options.color,
+            width: options.width,
             local_clock: LocalClock::new(options.time_zone),
             clock: None,
         }
@@ -365,7 +368,9 @@ impl Render for Timeline {
 
     fn start(&mut self, out: &mut BytesMut, session: &Session) {
         self.clock = Some(session.clock);
+        let start = out.len();
         out.put_slice(LEGEND.as_bytes());
+        fold(out, start, self.width);
     }
 
     fn transition(
@@ -386,6 +391,7 @@ impl Render for Timeline {
         ending: Ending,
         now_ns: u64,
     ) {
+        let start = out.len();
         let life = Life::new(conn, diagnosis, ending, now_ns);
         self.put_title(out, conn, diagnosis);
         if let Some(zero_ns) = life.zero_ns {
@@ -404,9 +410,11 @@ impl Render for Timeline {
         Self::put_ending(out, &life, diagnosis.closed_by);
         put_counts(out, conn.role, diagnosis);
         out.put_u8(b'\n');
+        fold(out, start, self.width);
     }
 
     fn hint(&mut self, out: &mut BytesMut, clock: &ClockMap, told: &Told) {
+        let start = out.len();
         let (_, time) = self.local_clock.format(clock.wall_ns(told.mono_ns));
         let _ = write!(out, "# {time}  ");
         if let Some((id, _)) = told.conn {
@@ -422,6 +430,7 @@ impl Render for Timeline {
         let _ = write!(out, "{} {arrow} {}  ", end(told.local), end(told.remote));
         put_hint(out, &told.hint, self.color);
         out.put_slice(b"\n\n");
+        fold(out, start, self.width);
     }
 
     fn clock_changed(&mut self, out: &mut BytesMut, clock: &ClockMap) {
@@ -430,7 +439,9 @@ impl Render for Timeline {
 
     fn lost(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, since_last: &Lost) {
         let (day, time) = self.local_clock.format(clock.wall_ns(now_ns));
+        let start = out.len();
         remark::lost(out, &format!("{time}  {day}"), since_last);
+        fold(out, start, self.width);
     }
 
     fn end(&mut self, _out: &mut BytesMut, _clock: &ClockMap, _now_ns: u64, _totals: &Totals) {}

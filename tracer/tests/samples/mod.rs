@@ -491,6 +491,7 @@ pub(crate) fn options(color: bool) -> RenderOptions {
         names: Names::Documented,
         color,
         time_zone: TimeZone::fixed(Offset::from_hours(2).unwrap()),
+        width: None,
     }
 }
 
