@@ -1,5 +1,7 @@
 //! From inputs through files to inputs.
 
+mod sample;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
