@@ -1,14 +1,17 @@
 //! The command line: arguments in, exit code out.
 
 mod args;
+mod destination;
 mod doctor;
 mod exit;
 mod export;
 mod live;
 mod logging;
 mod record;
+mod recorded;
 mod replay;
 mod report;
+mod source;
 mod states;
 mod summary;
 mod trace;

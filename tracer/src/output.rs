@@ -1,9 +1,11 @@
-//! Standard output, on a thread of its own: a reader that stops reading must not keep tracer from
-//! answering Ctrl-C.
+//! Output, written on a thread of its own: a reader that stops reading must not keep tracer from answering
+//! Ctrl-C.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,11 +16,20 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUED_BATCHES: usize = 16;
 /// Bytes kept back while the queue is full, before the ring buffer has to wait.
 const HELD_BYTES: usize = 4 << 20;
+/// Bytes written at once, so that it is seen whether writing gets on.
+const CHUNK_BYTES: usize = 64 << 10;
+/// At the end, for a reader that has stopped reading.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Likewise, for a disk.
+const PATIENCE_WITH_DISKS: Duration = Duration::from_mins(1);
 
 /// Where batches of output go.
 pub struct Output {
     queue: Option<mpsc::Sender<Bytes>>,
     result: oneshot::Receiver<io::Result<()>>,
+    /// Bytes written.
+    written: Arc<AtomicU64>,
+    patience: Duration,
     /// To ask after the reader.
     reader: Option<File>,
 }
@@ -42,21 +53,31 @@ impl Output {
     pub fn to_stdout() -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let reader = file.try_clone()?;
-        let mut output = Self::start(file)?;
+        let mut output = Self::start(file, PATIENCE)?;
         output.reader = Some(reader);
         Ok(output)
     }
 
-    /// Starts the thread that writes to `target`.
-    pub fn start(mut target: impl io::Write + Send + 'static) -> io::Result<Self> {
+    /// Writes to a regular file, from where it stands.
+    pub fn to_file(file: File) -> io::Result<Self> {
+        Self::start(file, PATIENCE_WITH_DISKS)
+    }
+
+    /// Starts the thread that writes to `target`; at the end it may stand still for `patience`.
+    fn start(mut target: impl io::Write + Send + 'static, patience: Duration) -> io::Result<Self> {
         let (queue, mut batches) = mpsc::channel::<Bytes>(QUEUED_BATCHES);
         let (report, result) = oneshot::channel();
+        let written = Arc::new(AtomicU64::new(0));
+        let progress = Arc::clone(&written);
         std::thread::Builder::new()
             .name("output".to_owned())
             .spawn(move || {
                 let mut write = || -> io::Result<()> {
                     while let Some(batch) = batches.blocking_recv() {
-                        target.write_all(&batch)?;
+                        for chunk in batch.chunks(CHUNK_BYTES) {
+                            target.write_all(chunk)?;
+                            progress.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                        }
                         target.flush()?;
                     }
                     Ok(())
@@ -67,6 +88,8 @@ impl Output {
         Ok(Self {
             queue: Some(queue),
             result,
+            written,
+            patience,
             reader: None,
         })
     }
@@ -137,23 +160,33 @@ impl Output {
             && asked.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
     }
 
-    /// Writes the rest, for at most `patience` without an end in sight.
-    pub async fn finish(mut self, buffer: &mut BytesMut, patience: Duration) -> Ending {
+    /// Writes the rest, however long that takes, as long as it gets on.
+    pub async fn finish(mut self, buffer: &mut BytesMut) -> Ending {
+        let (queue, result) = (self.queue.take(), self.result);
         let rest = async {
-            if let Some(queue) = self.queue.take()
+            if let Some(queue) = queue
                 && !buffer.is_empty()
             {
                 // Failure shows in the result below.
                 let _ = queue.send(buffer.split().freeze()).await;
             }
-            self.result.await
+            result.await
         };
-        match tokio::time::timeout(patience, rest).await {
-            Err(_) => Ending::Stuck,
-            Ok(Ok(Ok(()))) => Ending::Complete,
-            Ok(Ok(Err(error))) if error.kind() == io::ErrorKind::BrokenPipe => Ending::ReaderGone,
-            Ok(Ok(Err(error))) => Ending::Failed(error),
-            Ok(Err(_)) => Ending::Failed(io::Error::other("the writing thread died")),
+        tokio::pin!(rest);
+        loop {
+            let before = self.written.load(Ordering::Relaxed);
+            match tokio::time::timeout(self.patience, &mut rest).await {
+                Err(_) if self.written.load(Ordering::Relaxed) > before => {}
+                Err(_) => return Ending::Stuck,
+                Ok(Ok(Ok(()))) => return Ending::Complete,
+                Ok(Ok(Err(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ending::ReaderGone;
+                }
+                Ok(Ok(Err(error))) => return Ending::Failed(error),
+                Ok(Err(_)) => {
+                    return Ending::Failed(io::Error::other("the writing thread died"));
+                }
+            }
         }
     }
 }
@@ -200,6 +233,19 @@ mod tests {
         }
     }
 
+    /// Takes a chunk now and then.
+    struct Slow;
+
+    impl io::Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            std::thread::sleep(PATIENCE / 4);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     const PATIENCE: Duration = Duration::from_millis(200);
 
     fn run<T>(future: impl Future<Output = T>) -> T {
@@ -214,7 +260,7 @@ mod tests {
     fn everything_arrives_in_order() {
         run(async {
             let target = Shared::default();
-            let output = Output::start(target.clone()).unwrap();
+            let output = Output::start(target.clone(), Duration::from_secs(10)).unwrap();
             let mut expected = Vec::new();
             let mut buffer = BytesMut::new();
             for number in 0..1000u32 {
@@ -222,7 +268,7 @@ mod tests {
                 expected.extend_from_slice(&number.to_le_bytes());
                 assert!(output.send(&mut buffer).await);
             }
-            let ending = output.finish(&mut buffer, Duration::from_secs(10)).await;
+            let ending = output.finish(&mut buffer).await;
             assert!(matches!(ending, Ending::Complete), "{ending:?}");
             assert_eq!(*target.0.lock().unwrap(), expected);
         });
@@ -235,13 +281,13 @@ mod tests {
             (io::ErrorKind::StorageFull, false),
         ] {
             run(async {
-                let output = Output::start(Broken(kind)).unwrap();
+                let output = Output::start(Broken(kind), PATIENCE).unwrap();
                 let mut buffer = BytesMut::from(&b"x"[..]);
                 assert!(output.send(&mut buffer).await);
                 output.closed().await;
                 buffer.extend_from_slice(b"y");
                 assert!(!output.send(&mut buffer).await);
-                match output.finish(&mut buffer, PATIENCE).await {
+                match output.finish(&mut buffer).await {
                     Ending::ReaderGone => assert!(gone),
                     Ending::Failed(error) => assert_eq!((error.kind(), gone), (kind, false)),
                     other @ (Ending::Complete | Ending::Stuck) => panic!("{other:?}"),
@@ -253,14 +299,24 @@ mod tests {
     #[test]
     fn a_reader_that_stopped_reading_does_not_hold_us() {
         run(async {
-            let output = Output::start(Deaf).unwrap();
+            let output = Output::start(Deaf, PATIENCE).unwrap();
             let mut buffer = BytesMut::new();
             for _ in 0..QUEUED_BATCHES * 2 {
                 buffer.extend_from_slice(b"x");
                 assert!(output.send(&mut buffer).await);
             }
-            let ending = output.finish(&mut buffer, PATIENCE).await;
+            let ending = output.finish(&mut buffer).await;
             assert!(matches!(ending, Ending::Stuck), "{ending:?}");
+        });
+    }
+
+    #[test]
+    fn a_slow_reader_gets_all_of_a_long_page() {
+        run(async {
+            let output = Output::start(Slow, PATIENCE).unwrap();
+            let mut buffer = BytesMut::from(&vec![0; 10 * CHUNK_BYTES][..]);
+            let ending = output.finish(&mut buffer).await;
+            assert!(matches!(ending, Ending::Complete), "{ending:?}");
         });
     }
 }

@@ -28,8 +28,6 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 const BUSY_TICK_NS: u64 = 20_000_000;
 /// Between two ticks when none came for as long.
 const IDLE_TICK_NS: u64 = 250_000_000;
-/// For a reader that has stopped reading.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who takes in what comes from the kernel.
 pub trait Consumer {
@@ -197,7 +195,7 @@ impl<R: Render> View<R> {
     /// Writes the end of the output.
     pub async fn finish(mut self, now_ns: u64) -> (Totals, output::Ending) {
         let totals = self.flow.finish(now_ns);
-        let ending = self.output.finish(self.flow.buffer(), PATIENCE).await;
+        let ending = self.output.finish(self.flow.buffer()).await;
         (totals, ending)
     }
 }

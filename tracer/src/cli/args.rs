@@ -50,8 +50,10 @@ Examples:
   sudo tracer -o timeline --addr 10.0.0.0/8  one block per connection, when it ends
   sudo tracer -o jsonl --duration 60s > s.jsonl
   sudo tracer summary --duration 60s         what went wrong in the next minute, and how much there was
-  sudo tracer report --duration 60s > report.html  a page to look at, with every connection on a time axis
-  sudo tracer record -o s.tracer             record now, look at it later: tracer replay s.tracer
+  sudo tracer record -o s.tracer             record now, look at it later, in any way:
+  tracer replay s.tracer                       as it would have been traced
+  tracer summary s.tracer                      summed up
+  tracer report s.tracer -o s.html             as a page to look at, with every connection on a time axis
   tracer states CLOSE_WAIT                   what it means when a connection stays there
   sudo tracer doctor                         whether this machine can run it, and how to mend it";
 
@@ -59,11 +61,11 @@ Examples:
 pub(super) enum Command {
     /// Trace state transitions (the default)
     Trace(Box<TraceArgs>),
-    /// Sum up a run at its end: failures, resets, leaks, slow handshakes, traffic, times in the states
+    /// Sum up a session at its end: failures, resets, leaks, slow handshakes, traffic, times in the states
     Summary(Box<SummaryArgs>),
-    /// Write a run as one HTML page to standard output at its end, to look at in a browser
+    /// Write a session as one HTML page, to look at in a browser
     Report(Box<ReportArgs>),
-    /// Write a run for another program: a Perfetto trace, JSON lines or CSV, on standard output
+    /// Write a session for another program: a Perfetto trace, JSON lines or CSV
     Export(Box<ExportArgs>),
     /// Record to a file, to be looked at later
     Record(Box<RecordArgs>),
@@ -131,6 +133,29 @@ pub(super) struct FilterArgs {
     pub(super) transition: Vec<Vec<TransitionPattern>>,
 }
 
+/// Connections kept in memory, where neither the command line nor a recording says otherwise.
+pub(super) const MAX_CONNECTIONS: usize = 1_000_000;
+
+/// What is looked at.
+#[derive(Debug, Args)]
+pub(super) struct SourceArgs {
+    /// Recordings instead of what happens now: files of one session are put together; - for standard input
+    #[arg(value_name = "FILE", conflicts_with_all = ["duration", "no_snapshot", "ring_size", "hook"])]
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// Where it goes to.
+#[derive(Debug, Args)]
+pub(super) struct FileArgs {
+    /// File to write, which is there once it is complete [default: standard output]
+    #[arg(short = 'o', long, value_name = "FILE", help_heading = "Output")]
+    pub(super) output: Option<PathBuf>,
+
+    /// Replace a file that exists
+    #[arg(long, requires = "output", help_heading = "Output")]
+    pub(super) force: bool,
+}
+
 /// Within which bounds, likewise.
 #[derive(Debug, Args)]
 pub(super) struct LimitArgs {
@@ -138,9 +163,9 @@ pub(super) struct LimitArgs {
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Limits")]
     pub(super) duration: Option<Duration>,
 
-    /// Connections to keep in memory; beyond it the one silent for longest is forgotten
-    #[arg(long, value_name = "N", default_value = "1000000", value_parser = values::connections, help_heading = "Limits")]
-    pub(super) max_connections: usize,
+    /// Connections to keep in memory; beyond it the one silent for longest is forgotten [default: 1000000]
+    #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Limits")]
+    pub(super) max_connections: Option<usize>,
 
     /// Leave out the connections and listeners that were there before the trace
     #[arg(long, help_heading = "Limits")]
@@ -226,6 +251,9 @@ pub(super) struct TraceArgs {
 #[derive(Debug, Args)]
 pub(super) struct SummaryArgs {
     #[command(flatten)]
+    pub(super) source: SourceArgs,
+
+    #[command(flatten)]
     pub(super) filters: FilterArgs,
 
     /// Form of the summary: text or jsonl
@@ -262,6 +290,12 @@ pub(super) struct SummaryArgs {
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     #[command(flatten)]
+    pub(super) source: SourceArgs,
+
+    #[command(flatten)]
+    pub(super) file: FileArgs,
+
+    #[command(flatten)]
     pub(super) filters: FilterArgs,
 
     #[command(flatten)]
@@ -271,11 +305,17 @@ pub(super) struct ReportArgs {
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
-    pub(super) filters: FilterArgs,
+    pub(super) source: SourceArgs,
 
     /// Format of the file
     #[arg(long, value_name = "FORMAT", help_heading = "Output")]
     pub(super) format: ExportFormat,
+
+    #[command(flatten)]
+    pub(super) file: FileArgs,
+
+    #[command(flatten)]
+    pub(super) filters: FilterArgs,
 
     #[command(flatten)]
     pub(super) limits: LimitArgs,
@@ -486,6 +526,42 @@ mod tests {
             };
             assert!(trace.filters.port.iter().any(|set| set.contains(443)));
         }
+    }
+
+    #[test]
+    fn recordings_take_no_limits_of_a_live_run() {
+        for command in [
+            &["summary"][..],
+            &["report"],
+            &["export", "--format", "csv"],
+        ] {
+            let parse = |more: &[&str]| {
+                let line = [&["tracer"], command, more].concat();
+                Cli::try_parse_from(line)
+            };
+            assert!(parse(&[]).is_ok());
+            assert!(parse(&["--duration", "1s"]).is_ok());
+            let both = [
+                "a.tracer",
+                "b.tracer",
+                "--port",
+                "443",
+                "--max-connections",
+                "9",
+            ];
+            assert!(parse(&both).is_ok(), "{command:?}");
+            for live in [
+                &["--duration", "1s"][..],
+                &["--no-snapshot"],
+                &["--ring-size", "1M"],
+                &["--hook", "raw"],
+            ] {
+                let line = [&["a.tracer"], live].concat();
+                assert!(parse(&line).is_err(), "{command:?} {live:?}");
+            }
+        }
+        let force_nothing = ["tracer", "report", "--force"];
+        assert!(Cli::try_parse_from(force_nothing).is_err());
     }
 
     #[test]

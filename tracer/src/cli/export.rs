@@ -1,39 +1,41 @@
-//! `tracer export`: a run as a file for another program.
-
-use std::io::IsTerminal as _;
+//! `tracer export`: a session as a file for another program.
 
 use super::args::{ExportArgs, ExportFormat};
-use super::exit::{Exit, Failure, talk};
-use super::live::{Live, OVER_THE_ECHO};
-use crate::render::{Csv, Jsonl, Perfetto, closing_words};
+use super::destination::Destination;
+use super::exit::{Exit, Failure};
+use super::source::{Source, Viewing};
+use crate::render::{Csv, Jsonl, Perfetto};
 use crate::track::TimeWait;
 
 pub(super) fn run(arguments: &ExportArgs) -> Result<Exit, Failure> {
     let format = arguments.format;
-    if format == ExportFormat::Perfetto && std::io::stdout().is_terminal() {
+    let to = Destination::new(&arguments.file)?;
+    if format == ExportFormat::Perfetto && to.is_terminal() {
         return Err(Failure::new(
             Exit::Usage,
             "a Perfetto trace is nothing for a terminal\n\
-             hint: sudo tracer export --format perfetto > session.pftrace",
+             hint: name a file for it: tracer export --format perfetto -o session.pftrace",
         ));
     }
-    let live = Live::open(&arguments.filters, &arguments.limits)?.time_wait(TimeWait::Wait);
+    let source = Source::open(&arguments.source, &arguments.filters, &arguments.limits)?;
+    match format {
+        ExportFormat::Perfetto => source.require_one("a Perfetto trace")?,
+        ExportFormat::Csv => source.require_one("a table")?,
+        // Each has a line of its own at its beginning.
+        ExportFormat::Jsonl => {}
+    }
     if format != ExportFormat::Jsonl {
-        live.tell_what_is_missing();
+        source.tell_what_is_missing();
     }
     // A connection is written when it is over: for a while nothing shows that it is at work.
-    talk("exporting: Ctrl-C ends it");
-    let end = match format {
-        ExportFormat::Perfetto => live.run(Perfetto::default(), None),
-        ExportFormat::Jsonl => live.run(Jsonl::default(), None),
-        ExportFormat::Csv => live.run(Csv::default(), None),
+    source.tell_it_is_live("exporting: Ctrl-C ends it");
+    let viewing = Viewing {
+        time_wait: TimeWait::Wait,
+        ..Viewing::default()
     };
-    let Some(end) = end? else {
-        return Ok(Exit::Ok);
-    };
-    talk(&format!(
-        "{OVER_THE_ECHO}{}",
-        closing_words(&end.totals, end.session.uncounted_losses()).trim_end()
-    ));
-    end.written.map(|()| Exit::Ok)
+    match format {
+        ExportFormat::Perfetto => source.show(Perfetto::default, viewing, to, true),
+        ExportFormat::Jsonl => source.show(Jsonl::default, viewing, to, true),
+        ExportFormat::Csv => source.show(Csv::default, viewing, to, true),
+    }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::args::{FilterArgs, LimitArgs};
+use super::args::{FilterArgs, LimitArgs, MAX_CONNECTIONS};
+use super::destination::Destination;
 use super::exit::{Exit, Failure, talk};
 use super::logging;
+use super::source::{End, Viewing};
 use crate::batch::Batch;
 use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
@@ -16,13 +18,12 @@ use crate::kernel::{
     self, Kernel, Options, Snapshot, Taking, clock_map, default_ring_bytes, machine_facts,
     port_limits, raise_file_limit,
 };
-use crate::output::{Ending, Output};
 use crate::pipeline::{self, View};
 use crate::place::Place;
 use crate::render::Render;
-use crate::session::{ClockMap, HookStatus, Session, SnapshotReport, Totals};
+use crate::session::{ClockMap, HookReport, HookStatus, Session, SnapshotReport};
 use crate::state::State;
-use crate::track::{TimeWait, Tracker, TrackerConfig};
+use crate::track::{Tracker, TrackerConfig};
 
 /// All is attached; nothing was taken in yet.
 pub(super) struct Live<'a> {
@@ -33,16 +34,6 @@ pub(super) struct Live<'a> {
     /// What was there before, and what has happened since all is attached.
     pub(super) early: Batch,
     pub(super) session: Session,
-    stuck: Option<Duration>,
-    time_wait: TimeWait,
-}
-
-/// How a run ended.
-pub(super) struct End {
-    pub(super) totals: Totals,
-    pub(super) session: Session,
-    /// Whether all of the output was written.
-    pub(super) written: Result<(), Failure>,
 }
 
 impl<'a> Live<'a> {
@@ -73,63 +64,59 @@ impl<'a> Live<'a> {
             filter,
             early,
             session,
-            stuck: None,
-            time_wait: TimeWait::default(),
         })
-    }
-
-    /// Tells of connections that are in a state for as long as this.
-    pub(super) fn watch(mut self, stuck: Option<Duration>) -> Self {
-        self.stuck = stuck;
-        self
-    }
-
-    /// When to tell of the end of a connection that goes on in `TIME_WAIT`.
-    pub(super) fn time_wait(mut self, time_wait: TimeWait) -> Self {
-        self.time_wait = time_wait;
-        self
     }
 
     /// What the session line says, for people: a line for each reason.
     pub(super) fn tell_what_is_missing(&self) {
-        tell_what_is_missing(&self.session);
+        let is_a_hook_missing = tell_what_is_lacking(&self.session);
+        if is_a_hook_missing {
+            talk("hint: `tracer doctor` says what each is for and what mends it");
+        }
     }
 
-    /// Renders to standard output until the run ends; `count` is `--count`. `None` if the reader of a
-    /// pipe has what it wanted: nobody asked how the run ended.
+    /// Renders until the run ends. `None` if the reader of a pipe has what it wanted.
     pub(super) fn run(
         mut self,
         renderer: impl Render,
-        count: Option<u64>,
+        viewing: Viewing,
+        to: &mut Destination,
     ) -> Result<Option<End>, Failure> {
-        let flow = self.flow(renderer, count);
+        let flow = self.flow(renderer, viewing);
         let (totals, ending) = runtime()?.block_on(async {
-            let output = Output::to_stdout().map_err(|error| cannot_start(&error))?;
-            let mut view = View::new(flow, output);
+            let mut view = View::new(flow, to.output()?);
             let (clock, duration) = (self.session.clock, self.limits.duration);
             let end_ns =
                 pipeline::run(&mut self.kernel, self.early, &mut view, clock, duration).await?;
             Ok::<_, Failure>(view.finish(end_ns).await)
         })?;
-        Ok(written(ending).map(|written| End {
+        Ok(to.written(ending).map(|written| End {
             totals,
             session: self.session,
             written,
+            exit: Exit::Ok,
         }))
     }
 
     /// From the kernel's records to a renderer.
-    pub(super) fn flow<R: Render>(&self, renderer: R, count: Option<u64>) -> Flow<R> {
+    pub(super) fn flow<R: Render>(&self, renderer: R, viewing: Viewing) -> Flow<R> {
         let tracker = Tracker::new(TrackerConfig {
-            max_connections: self.limits.max_connections,
+            max_connections: self.limits.max_connections.unwrap_or(MAX_CONNECTIONS),
             filter: self.filter.clone(),
-            time_wait: self.time_wait,
+            time_wait: viewing.time_wait,
             minis: self.kernel.mini_sight(),
         });
         let show = show(self.filters);
         let sources = self.kernel.sources();
-        let mut flow = Flow::start(tracker, renderer, show, count, &self.session, sources);
-        if let Some(stuck) = self.stuck {
+        let mut flow = Flow::start(
+            tracker,
+            renderer,
+            show,
+            viewing.count,
+            &self.session,
+            sources,
+        );
+        if let Some(stuck) = viewing.stuck {
             let after_ns = u64::try_from(stuck.as_nanos()).unwrap_or(u64::MAX);
             flow.watch(after_ns, port_limits());
         }
@@ -146,22 +133,6 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 
 pub(super) fn cannot_start(error: &std::io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("cannot start: {error}"))
-}
-
-/// Whether all of the output was written. `None` if the reader of a pipe has what it wanted.
-pub(super) fn written(ending: Ending) -> Option<Result<(), Failure>> {
-    match ending {
-        Ending::ReaderGone => None,
-        Ending::Complete => Some(Ok(())),
-        Ending::Failed(error) => Some(Err(Failure::new(
-            Exit::Output,
-            format!("cannot write to standard output: {error}"),
-        ))),
-        Ending::Stuck => Some(Err(Failure::new(
-            Exit::Output,
-            "the reader of standard output stopped reading; the last lines are not written",
-        ))),
-    }
 }
 
 pub(super) fn show(filters: &FilterArgs) -> Show {
@@ -379,8 +350,8 @@ pub(super) fn tell_what_is_never_seen(arguments: &FilterArgs) {
 /// States that `sock:inet_sock_set_state` has no transitions for.
 const NEVER_SEEN: [State; 3] = [State::TimeWait, State::NewSynReceived, State::BoundInactive];
 
-/// What the JSON says in its first line, for people: a line for each reason.
-fn tell_what_is_missing(session: &Session) {
+/// What the JSON says in its first line, for people: a line for each reason. Whether a hook is missing.
+pub(super) fn tell_what_is_lacking(session: &Session) -> bool {
     let hooks = session.hooks.iter().filter_map(|hook| match &hook.status {
         HookStatus::Unavailable(reason) => Some((&hook.name, reason)),
         HookStatus::Attached | HookStatus::NotNeeded => None,
@@ -405,11 +376,6 @@ fn tell_what_is_missing(session: &Session) {
     for (reason, names) in by_reason {
         talk(&format!("note: without {}: {reason}", names.join(", ")));
     }
-    if session
-        .hooks
-        .iter()
-        .any(|hook| matches!(hook.status, HookStatus::Unavailable(_)))
-    {
-        talk("hint: `tracer doctor` says what each is for and what mends it");
-    }
+    let is_missing = |hook: &HookReport| matches!(hook.status, HookStatus::Unavailable(_));
+    session.hooks.iter().any(is_missing)
 }

@@ -7,14 +7,15 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::args::RecordArgs;
+use super::args::{MAX_CONNECTIONS, RecordArgs};
+use super::destination::Destination;
 use super::exit::{Exit, Failure, talk};
-use super::live::{Live, cannot_start, runtime, talk_at_the_end, written};
+use super::live::{Live, cannot_start, runtime, talk_at_the_end};
+use super::source::Viewing;
 use super::trace::{renderer, time_wait};
 use crate::flow::Flow;
 use crate::input::Input;
 use crate::kernel::port_limits;
-use crate::output::Output;
 use crate::pipeline::{self, Consumer, View};
 use crate::record::{
     Header, Limits, Place, RecordedFilter, Recorder, Target, WriteError, Written, sudo_caller,
@@ -26,12 +27,7 @@ use crate::state::Names;
 pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
     check(arguments)?;
     let target = target(arguments)?;
-    let mut live = Live::open(&arguments.filters, &arguments.limits)?
-        .watch(arguments.stuck)
-        .time_wait(time_wait(
-            arguments.time_wait,
-            arguments.tee.unwrap_or_default(),
-        ));
+    let mut live = Live::open(&arguments.filters, &arguments.limits)?;
     if arguments.tee != Some(Format::Jsonl) {
         live.tell_what_is_missing();
     }
@@ -46,7 +42,12 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
     header.max_connections = arguments
         .tee
         .is_some()
-        .then_some(arguments.limits.max_connections);
+        .then_some(arguments.limits.max_connections.unwrap_or(MAX_CONNECTIONS));
+    let viewing = Viewing {
+        stuck: arguments.stuck,
+        time_wait: time_wait(arguments.time_wait, arguments.tee.unwrap_or_default()),
+        count: arguments.count,
+    };
     let limits = Limits {
         rotate_size: arguments.rotate_size,
         rotate_time: arguments.rotate_time,
@@ -55,14 +56,14 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
     };
     runtime()?.block_on(async {
         let beside = match (arguments.tee, arguments.count) {
-            (Some(format), count) => {
+            (Some(format), _) => {
                 let renderer = renderer(format, arguments.names, arguments.color);
-                let output = Output::to_stdout().map_err(|error| cannot_start(&error))?;
-                Beside::View(Box::new(View::new(live.flow(renderer, count), output)))
+                let output = Destination::Stdout.output()?;
+                Beside::View(Box::new(View::new(live.flow(renderer, viewing), output)))
             }
-            (None, Some(count)) => {
+            (None, Some(_)) => {
                 let renderer = renderer(Format::Csv, Names::default(), arguments.color);
-                Beside::Count(Box::new(live.flow(renderer, Some(count))))
+                Beside::Count(Box::new(live.flow(renderer, viewing)))
             }
             (None, None) => Beside::Nothing,
         };
@@ -128,8 +129,7 @@ fn target(arguments: &RecordArgs) -> Result<Target, Failure> {
             stdout.map_err(|error| cannot_start(&error))?,
         )));
     }
-    let place = Place::new(&arguments.output, arguments.force, sudo_caller());
-    let place = place.map_err(|error| Failure::new(Exit::Output, error))?;
+    let place = Place::new(&arguments.output, arguments.force, sudo_caller())?;
     Ok(Target::Files(place))
 }
 
@@ -224,7 +224,7 @@ impl Recording {
         let mut shown = Ok(());
         if let Beside::View(view) = self.beside {
             let (totals, ending) = view.finish(end_ns).await;
-            shown = written(ending).unwrap_or(Ok(()));
+            shown = Destination::Stdout.written(ending).unwrap_or(Ok(()));
             let text = closing_words(&totals, session.uncounted_losses());
             talk_at_the_end(&text);
         } else {

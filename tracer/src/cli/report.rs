@@ -1,35 +1,32 @@
-//! `tracer report`: a run as one HTML page, written at its end.
+//! `tracer report`: a session as one HTML page, written at its end.
 
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use super::args::ReportArgs;
-use super::exit::{Exit, Failure, talk};
-use super::live::{Live, OVER_THE_ECHO};
+use super::destination::Destination;
+use super::exit::{Exit, Failure};
+use super::source::{Source, Viewing};
 use crate::hints::STUCK_AFTER_NS;
-use crate::render::{Report, closing_words};
+use crate::render::Report;
 use crate::track::TimeWait;
 
 pub(super) fn run(arguments: &ReportArgs) -> Result<Exit, Failure> {
-    if std::io::stdout().is_terminal() {
+    let to = Destination::new(&arguments.file)?;
+    if to.is_terminal() {
         return Err(Failure::new(
             Exit::Usage,
             "a report is a page for a browser, nothing for a terminal\n\
-             hint: sudo tracer report > report.html",
+             hint: name a file for it: tracer report -o report.html",
         ));
     }
-    let live = Live::open(&arguments.filters, &arguments.limits)?
-        .watch(Some(Duration::from_nanos(STUCK_AFTER_NS)))
-        .time_wait(TimeWait::Wait);
-    live.tell_what_is_missing();
-    // Nothing else shows that it is at work.
-    talk("recording: Ctrl-C ends it and writes the report");
-    let Some(end) = live.run(Report::default(), None)? else {
-        return Ok(Exit::Ok);
+    let source = Source::open(&arguments.source, &arguments.filters, &arguments.limits)?;
+    source.require_one("a report")?;
+    source.tell_what_is_missing();
+    source.tell_it_is_live("recording: Ctrl-C ends it and writes the report");
+    let viewing = Viewing {
+        stuck: Some(Duration::from_nanos(STUCK_AFTER_NS)),
+        time_wait: TimeWait::Wait,
+        count: None,
     };
-    talk(&format!(
-        "{OVER_THE_ECHO}{}",
-        closing_words(&end.totals, end.session.uncounted_losses()).trim_end()
-    ));
-    end.written.map(|()| Exit::Ok)
+    source.show(Report::default, viewing, to, true)
 }

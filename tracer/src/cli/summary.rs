@@ -1,22 +1,24 @@
-//! `tracer summary`: what a run comes to, told at its end.
+//! `tracer summary`: what a session comes to, told at its end.
 
 use std::io::IsTerminal as _;
 
 use jiff::tz::TimeZone;
 
 use super::args::SummaryArgs;
-use super::exit::{Exit, Failure, talk};
-use super::live::{Live, OVER_THE_ECHO};
+use super::destination::Destination;
+use super::exit::{Exit, Failure};
+use super::live::OVER_THE_ECHO;
+use super::source::{Source, Viewing};
 use super::trace::use_color;
 use crate::render::{RenderOptions, Summary, SummaryFormat};
 
 pub(super) fn run(arguments: &SummaryArgs) -> Result<Exit, Failure> {
-    let live = Live::open(&arguments.filters, &arguments.limits)?;
+    let source = Source::open(&arguments.source, &arguments.filters, &arguments.limits)?;
     if arguments.output == SummaryFormat::Text {
-        live.tell_what_is_missing();
+        source.tell_what_is_missing();
     }
     // Nothing else shows that it is at work.
-    talk("counting: Ctrl-C ends it and shows the summary");
+    source.tell_it_is_live("counting: Ctrl-C ends it and shows the summary");
     let options = RenderOptions {
         names: arguments.names,
         color: use_color(arguments.color),
@@ -26,14 +28,12 @@ pub(super) fn run(arguments: &SummaryArgs) -> Result<Exit, Failure> {
         },
         width: None,
     };
+    let over_the_echo = source.is_live() && std::io::stdout().is_terminal();
     let lead = match arguments.output {
-        SummaryFormat::Text if std::io::stdout().is_terminal() => OVER_THE_ECHO,
+        SummaryFormat::Text if over_the_echo => OVER_THE_ECHO,
         SummaryFormat::Text | SummaryFormat::Jsonl => "",
     };
-    let summary = Summary::new(arguments.output, options, arguments.top, lead);
-    let Some(end) = live.run(summary, None)? else {
-        return Ok(Exit::Ok);
-    };
+    let summary = || Summary::new(arguments.output, options.clone(), arguments.top, lead);
     // What was seen and lost stands in the summary itself.
-    end.written.map(|()| Exit::Ok)
+    source.show(summary, Viewing::default(), Destination::Stdout, false)
 }

@@ -5,32 +5,31 @@ use std::io::IsTerminal as _;
 use jiff::tz::TimeZone;
 
 use super::args::{ColorChoice, TimeWaitChoice, TraceArgs};
+use super::destination::Destination;
 use super::exit::{Exit, Failure};
-use super::live::{Live, talk_at_the_end};
-use crate::render::{Format, RenderOptions, Renderer, closing_words};
+use super::live::Live;
+use super::source::{Source, Viewing};
+use crate::render::{Format, RenderOptions, Renderer};
 use crate::state::Names;
 use crate::track::TimeWait;
 
 pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
+    let view = &arguments.view;
     let live = Live::open(&arguments.filters, &arguments.limits)?;
-    if arguments.view.output != Format::Jsonl {
+    if view.output != Format::Jsonl {
         live.tell_what_is_missing();
     }
-    let renderer = renderer(
-        arguments.view.output,
-        arguments.view.names,
-        arguments.view.color,
-    );
-    let Some(end) = live
-        .watch(arguments.view.stuck)
-        .time_wait(time_wait(arguments.view.time_wait, arguments.view.output))
-        .run(renderer, arguments.view.count)?
-    else {
-        return Ok(Exit::Ok);
+    let viewing = Viewing {
+        stuck: view.stuck,
+        time_wait: time_wait(view.time_wait, view.output),
+        count: view.count,
     };
-    let words = closing_words(&end.totals, end.session.uncounted_losses());
-    talk_at_the_end(&words);
-    end.written.map(|()| Exit::Ok)
+    Source::Live(Box::new(live)).show(
+        || renderer(view.output, view.names, view.color),
+        viewing,
+        Destination::Stdout,
+        true,
+    )
 }
 
 /// The renderer that the arguments ask for.

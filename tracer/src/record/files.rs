@@ -1,5 +1,5 @@
-//! Names of the files of a recording, and their making: never through a symbolic link, never over
-//! another file unasked, readable by their owner alone.
+//! The making of files, as root in a directory of somebody else's: never through a symbolic link, never over
+//! another file unasked, readable by their owner alone. And the names of the files of a recording.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -8,7 +8,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchown, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RenameFlags, fchown, openat, renameat, renameat_with, statat,
+    unlinkat,
+};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use thiserror::Error;
@@ -43,7 +46,7 @@ pub enum FileError {
     },
 }
 
-/// Where the files of a recording are made. The directory is looked up once: what becomes of its name
+/// Where files are made: a recording's, or the one of another output. The directory is looked up once: what becomes of its name
 /// later does not matter.
 #[derive(Debug)]
 pub struct Place {
@@ -114,26 +117,12 @@ impl Place {
         name: &OsStr,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<File, FileError> {
-        let failed = |source: io::Error| FileError::Io {
-            path: self.path(name),
-            source,
-        };
         let replace = self.may_replace(name)?;
         let temporary = temporary_name(name);
         let created = if replace { &temporary } else { name };
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = openat(&self.directory, created, flags, mode).map_err(|errno| match errno {
-            Errno::EXIST => FileError::Exists(self.path(created)),
-            Errno::LOOP => FileError::Link(self.path(created)),
-            other => failed(other.into()),
-        })?;
-        let mut file = File::from(file);
+        let mut file = self.open_new(created)?;
         let finish = |file: &mut File| -> io::Result<()> {
-            if let Some((user, group)) = self.owner {
-                fchown(&*file, Some(user), Some(group))?;
-            }
+            self.give_away(file)?;
             fill(file)?;
             if replace {
                 renameat(&self.directory, created, &self.directory, name)?;
@@ -144,21 +133,64 @@ impl Place {
         finish(&mut file).map_err(|error| {
             // Nothing of use is in it.
             let _ = unlinkat(&self.directory, created, AtFlags::empty());
-            failed(error)
+            self.failed(name, error)
         })?;
         Ok(file)
+    }
+
+    /// Begins a file that is there under its name only once it is complete.
+    pub fn draft(self) -> Result<Draft, FileError> {
+        self.may_replace(&self.name)?;
+        let temporary = temporary_name(&self.name);
+        let file = self.open_new(&temporary)?;
+        let draft = Draft {
+            place: self,
+            file,
+            temporary: Some(temporary),
+        };
+        draft
+            .place
+            .give_away(&draft.file)
+            .map_err(|error| draft.place.failed(&draft.place.name, error))?;
+        Ok(draft)
+    }
+
+    /// Fails if a file of this place's name must not be made.
+    pub fn check(&self) -> Result<(), FileError> {
+        self.may_replace(&self.name).map(drop)
+    }
+
+    fn open_new(&self, name: &OsStr) -> Result<File, FileError> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = openat(&self.directory, name, flags, mode).map_err(|errno| match errno {
+            Errno::EXIST => FileError::Exists(self.path(name)),
+            Errno::LOOP => FileError::Link(self.path(name)),
+            other => self.failed(name, other.into()),
+        })?;
+        Ok(File::from(file))
+    }
+
+    fn give_away(&self, file: &File) -> io::Result<()> {
+        if let Some((user, group)) = self.owner {
+            fchown(file, Some(user), Some(group))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, name: &OsStr, source: io::Error) -> FileError {
+        FileError::Io {
+            path: self.path(name),
+            source,
+        }
     }
 
     /// Whether there is a file to be replaced. An error if it must not be.
     fn may_replace(&self, name: &OsStr) -> Result<bool, FileError> {
         let there = match statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(false),
-            Err(errno) => {
-                return Err(FileError::Io {
-                    path: self.path(name),
-                    source: errno.into(),
-                });
-            }
+            Err(errno) => return Err(self.failed(name, errno.into())),
             Ok(there) => FileType::from_raw_mode(there.st_mode),
         };
         match there {
@@ -186,6 +218,75 @@ impl Place {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         if let Ok(directory) = openat(&self.directory, ".", flags, Mode::empty()) {
             let _ = rustix::fs::fsync(directory);
+        }
+    }
+}
+
+/// A file that is not there under its name yet; removed if it is dropped before.
+#[derive(Debug)]
+pub struct Draft {
+    place: Place,
+    file: File,
+    /// Its name until then.
+    temporary: Option<OsString>,
+}
+
+impl Draft {
+    /// To write to.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Brings it to the disk, and puts it where it belongs.
+    pub fn publish(mut self) -> Result<(), FileError> {
+        let Some(temporary) = self.temporary.take() else {
+            return Ok(());
+        };
+        let published = self
+            .file
+            .sync_data()
+            .map_err(|error| self.place.failed(&self.place.name, error))
+            .and_then(|()| self.rename(&temporary));
+        if published.is_err() {
+            self.temporary = Some(temporary);
+        }
+        published
+    }
+
+    fn rename(&self, temporary: &OsStr) -> Result<(), FileError> {
+        let place = &self.place;
+        let (directory, name) = (&place.directory, place.name.as_os_str());
+        let renamed = if place.may_replace(name)? {
+            renameat(directory, temporary, directory, name)
+        } else {
+            match renameat_with(
+                directory,
+                temporary,
+                directory,
+                name,
+                RenameFlags::NOREPLACE,
+            ) {
+                // Not every file system can: then there is a moment between asking and renaming.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    renameat(directory, temporary, directory, name)
+                }
+                renamed => renamed,
+            }
+        };
+        renamed.map_err(|errno| match errno {
+            Errno::EXIST => FileError::Exists(place.path(name)),
+            other => place.failed(name, other.into()),
+        })?;
+        place.sync();
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nothing of use is in it.
+            let _ = unlinkat(&self.place.directory, temporary, AtFlags::empty());
         }
     }
 }

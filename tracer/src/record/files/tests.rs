@@ -48,6 +48,56 @@ fn what_exists_is_replaced_only_by_force_and_only_when_the_new_is_there() {
 }
 
 #[test]
+fn a_draft_is_there_once_it_is_complete() {
+    let scratch = Scratch::new();
+    let path = scratch.path("page");
+    let draft = place(&path, false).unwrap().draft().unwrap();
+    draft.file().write_all(b"half").unwrap();
+    assert!(!path.exists());
+    drop(draft);
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+
+    let draft = place(&path, false).unwrap().draft().unwrap();
+    draft.file().write_all(b"whole").unwrap();
+    draft.publish().unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "whole");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    assert_eq!(scratch.names(), ["page"]);
+}
+
+#[test]
+fn a_draft_replaces_only_by_force_also_what_came_meanwhile() {
+    let scratch = Scratch::new();
+    let path = scratch.path("page");
+    let draft = place(&path, false).unwrap().draft().unwrap();
+    std::fs::write(&path, "theirs").unwrap();
+    let refused = draft.publish();
+    assert!(matches!(refused, Err(FileError::Exists(_))), "{refused:?}");
+    for refused in [
+        place(&path, false).unwrap().check(),
+        place(&path, false).unwrap().draft().map(drop),
+    ] {
+        assert!(matches!(refused, Err(FileError::Exists(_))), "{refused:?}");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "theirs");
+
+    let draft = place(&path, true).unwrap().draft().unwrap();
+    draft.file().write_all(b"ours").unwrap();
+    std::fs::remove_file(&path).unwrap();
+    symlink("elsewhere", &path).unwrap();
+    let refused = draft.publish();
+    assert!(matches!(refused, Err(FileError::Link(_))), "{refused:?}");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "theirs").unwrap();
+    let draft = place(&path, true).unwrap().draft().unwrap();
+    draft.file().write_all(b"ours").unwrap();
+    draft.publish().unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "ours");
+    assert_eq!(scratch.names(), ["page"]);
+}
+
+#[test]
 fn no_link_is_followed() {
     let scratch = Scratch::new();
     let target = scratch.path("target");

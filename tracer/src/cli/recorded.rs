@@ -1,0 +1,344 @@
+//! A recording through the same code as a live trace, whatever is made of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::args::{FilterArgs, MAX_CONNECTIONS};
+use super::destination::Destination;
+use super::exit::{Exit, Failure, talk};
+use super::live::{
+    describe_filters, filter, runtime, show, talk_at_the_end, tell_what_is_lacking,
+    tell_what_is_never_seen,
+};
+use super::logging;
+use super::source::{End, Viewing};
+use crate::flow::Flow;
+use crate::input::Input;
+use crate::pipeline::{Consumer as _, Stop, View};
+use crate::record::{self, Close, Damage, OpenError, Recording, Step, open};
+use crate::render::Render;
+use crate::session::{ClockMap, Session};
+use crate::track::{Tracker, TrackerConfig};
+
+/// Between two looks at a file that is still being written.
+const FOLLOW_POLL: Duration = Duration::from_millis(100);
+
+/// A session in files; nothing was read of it yet but its header.
+pub(super) struct Recorded<'a> {
+    filters: &'a FilterArgs,
+    max_connections: Option<usize>,
+    recording: Recording,
+    follow: bool,
+}
+
+impl<'a> Recorded<'a> {
+    /// The sessions in these files, in the order of their beginnings.
+    pub(super) fn open(
+        files: &[PathBuf],
+        filters: &'a FilterArgs,
+        max_connections: Option<usize>,
+        verbose: u8,
+    ) -> Result<Vec<Self>, Failure> {
+        logging::init(verbose);
+        tell_what_is_never_seen(filters);
+        let recordings = open(files)?;
+        tell_of_several(&recordings);
+        let with_filters = |recording| Self {
+            filters,
+            max_connections,
+            recording,
+            follow: false,
+        };
+        Ok(recordings.into_iter().map(with_filters).collect())
+    }
+
+    /// Waits for more where the last file ends without the end of the session.
+    pub(super) fn follow(&mut self) {
+        self.follow = true;
+        self.recording.set_follow(true);
+    }
+
+    /// Which session it is, for people.
+    pub(super) fn describe(&self) -> String {
+        let header = self.recording.header();
+        let session = &header.session;
+        format!(
+            "session {} of {}, begun {}",
+            header.id,
+            session.host,
+            time(&session.clock, session.clock.mono_ns)
+        )
+    }
+
+    /// What the session line says, for people: a line for each reason.
+    pub(super) fn tell_what_is_missing(&self) {
+        tell_what_is_lacking(&self.recording.header().session);
+    }
+
+    /// Renders until the recording ends. `None` if the reader of a pipe has what it wanted.
+    pub(super) fn run(
+        mut self,
+        renderer: impl Render,
+        viewing: Viewing,
+        to: &mut Destination,
+    ) -> Result<Option<End>, Failure> {
+        let mut session = self.recording.header().session.clone();
+        session.filters.extend(describe_filters(self.filters));
+        let flow = self.flow(renderer, viewing, &session)?;
+        let (notes, totals, ending) = runtime()?.block_on(async {
+            let mut view = View::new(flow, to.output()?);
+            let mut notes = Notes::new(session.clock);
+            let end_ns = feed(&mut self.recording, &mut view, &mut notes).await?;
+            let (totals, ending) = view.finish(end_ns).await;
+            Ok::<_, Failure>((notes, totals, ending))
+        })?;
+        let Some(written) = to.written(ending) else {
+            return Ok(None);
+        };
+        notes.tell_end(self.follow);
+        Ok(Some(End {
+            totals,
+            session,
+            written,
+            exit: notes.exit(),
+        }))
+    }
+
+    fn flow<R: Render>(
+        &self,
+        renderer: R,
+        viewing: Viewing,
+        session: &Session,
+    ) -> Result<Flow<R>, Failure> {
+        let header = self.recording.header();
+        let recorded = header
+            .filter
+            .to_filter()
+            .map_err(|error| Failure::new(Exit::Failed, error))?;
+        let tracker = Tracker::new(TrackerConfig {
+            max_connections: self
+                .max_connections
+                .or(header.max_connections)
+                .unwrap_or(MAX_CONNECTIONS),
+            filter: filter(self.filters).and_within(recorded),
+            time_wait: viewing.time_wait,
+            minis: header.minis,
+        });
+        let mut flow = Flow::start(
+            tracker,
+            renderer,
+            show(self.filters),
+            viewing.count,
+            session,
+            header.sources.clone(),
+        );
+        if let Some(stuck) = viewing.stuck {
+            let after_ns = u64::try_from(stuck.as_nanos()).unwrap_or(u64::MAX);
+            flow.watch(after_ns, header.port_limits);
+        }
+        Ok(flow)
+    }
+}
+
+/// Passes the inputs on until there are no more, or no more are wanted; yields when that was.
+async fn feed<R: Render>(
+    recording: &mut Recording,
+    view: &mut View<R>,
+    notes: &mut Notes,
+) -> Result<u64, OpenError> {
+    let mut stop = Stop::new(None);
+    loop {
+        let mut wait = Duration::ZERO;
+        match recording.step()? {
+            Step::Inputs(mut inputs) => {
+                while let Some(input) = inputs.input() {
+                    notes.note(&input);
+                    view.input(input);
+                }
+            }
+            Step::Damage { damage, path, loss } => {
+                notes.tell_damage(&damage, &path);
+                view.input(loss);
+            }
+            Step::Wait => wait = FOLLOW_POLL,
+            Step::End(end) => {
+                notes.how_it_ends = HowItEnds::Read(end);
+                return Ok(end.at_ns);
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stop.wait() => {
+                notes.how_it_ends = HowItEnds::Interrupted;
+                break;
+            }
+            goes_on = view.hand_on() => if !goes_on { break },
+        }
+        if !wait.is_zero() {
+            if !view.look_after() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = stop.wait() => break,
+                () = view.closed() => break,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+    Ok(notes.last_ns)
+}
+
+/// Says that what follows is not of one piece.
+fn tell_of_several(recordings: &[Recording]) {
+    let [first, .., _] = recordings else {
+        return;
+    };
+    let boot = |recording: &Recording| {
+        let session = &recording.header().session;
+        (session.host.clone(), session.boot_id.clone())
+    };
+    let same_boot = recordings
+        .iter()
+        .all(|recording| boot(recording) == boot(first));
+    talk(&format!(
+        "note: {} sessions {}: each is shown by itself, in the order of their beginnings",
+        recordings.len(),
+        if same_boot {
+            "of one boot"
+        } else {
+            "of different boots or machines"
+        },
+    ));
+}
+
+/// What is to be told beside the output.
+struct Notes {
+    clock: ClockMap,
+    last_ns: u64,
+    how_it_ends: HowItEnds,
+    damaged: bool,
+}
+
+/// Where showing it ended.
+enum HowItEnds {
+    /// At the end of what there is.
+    Read(record::End),
+    /// Nothing more was wanted.
+    Enough,
+    /// By a signal.
+    Interrupted,
+}
+
+impl Notes {
+    fn new(clock: ClockMap) -> Self {
+        Self {
+            clock,
+            last_ns: clock.mono_ns,
+            how_it_ends: HowItEnds::Enough,
+            damaged: false,
+        }
+    }
+
+    fn note(&mut self, input: &Input<'_>) {
+        match input {
+            Input::Clock(clock) => self.clock = *clock,
+            Input::Tick(now_ns) => self.last_ns = *now_ns,
+            Input::Record(_) | Input::Losses { .. } => {}
+        }
+    }
+
+    fn tell_damage(&mut self, damage: &Damage, path: &Path) {
+        self.damaged = true;
+        let between = match (damage.after_ns, damage.before_ns) {
+            (Some(after), Some(before)) => {
+                format!(
+                    " between {} and {}",
+                    time(&self.clock, after),
+                    time(&self.clock, before)
+                )
+            }
+            (None, Some(before)) => format!(" before {}", time(&self.clock, before)),
+            (Some(after), None) => format!(" after {}", time(&self.clock, after)),
+            (None, None) => String::new(),
+        };
+        let missing = match damage.missing {
+            Some(missing) => format!(
+                "{} transitions and {} other records",
+                missing.transitions,
+                missing.records.saturating_sub(missing.transitions)
+            ),
+            None => "an unknown number of records".to_owned(),
+        };
+        talk(&format!(
+            "tracer: {}: {} ({} bytes at offset {}): {missing}{between} are lost",
+            path.display(),
+            damage.what,
+            damage.bytes,
+            damage.offset,
+        ));
+    }
+
+    fn tell_end(&self, follow: bool) {
+        let end = match self.how_it_ends {
+            HowItEnds::Enough => return,
+            HowItEnds::Interrupted if follow => return,
+            HowItEnds::Interrupted => {
+                let time = time(&self.clock, self.last_ns);
+                talk_at_the_end(&format!(
+                    "note: interrupted: what the recording holds after {time} was not looked at"
+                ));
+                return;
+            }
+            HowItEnds::Read(end) => end,
+        };
+        match end.how {
+            Close::Whole => {}
+            Close::ContinuedElsewhere => {
+                talk("note: the session goes on in a file that was not given");
+            }
+            Close::Cut { torn } => {
+                let time = time(&self.clock, end.at_ns);
+                let torn = if torn > 0 {
+                    format!("; the last {torn} bytes are no whole block")
+                } else {
+                    String::new()
+                };
+                talk(&format!(
+                    "note: the recording has no end, it was cut off after {time} or is still being written{torn}"
+                ));
+            }
+        }
+        if end.unknown > 0 {
+            talk(&format!(
+                "note: {} items of a newer version of tracer were passed over",
+                end.unknown
+            ));
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        if self.damaged { Exit::Failed } else { Exit::Ok }
+    }
+}
+
+/// A time for people.
+fn time(clock: &ClockMap, mono_ns: u64) -> String {
+    let wall_ns = i128::from(clock.wall_ns(mono_ns));
+    Timestamp::from_nanosecond(wall_ns).map_or_else(
+        |_| format!("{mono_ns} ns"),
+        |time| {
+            let zoned = time.to_zoned(TimeZone::system());
+            zoned.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()
+        },
+    )
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
