@@ -60,9 +60,9 @@ pub enum Counter {
     TwinUnreadable = 3,
     /// Twin: transitions that the first program had not handled, filtered out or not.
     TwinSaw = 4,
-    /// Accept: the ring buffer was full.
+    /// Both programs for accepts, which do not interrupt each other: the ring buffer was full.
     AcceptRingFull = 5,
-    /// Accept: the kernel refused to read the socket.
+    /// Both programs for accepts: the kernel refused to read the socket.
     AcceptUnreadable = 6,
     /// Retransmit: the ring buffer was full.
     RetransmitRingFull = 7,
@@ -96,6 +96,9 @@ pub const COUNTERS: usize = 18;
 pub const ARGUMENT_RESET_REASON: u32 = 1;
 /// [`Config::hook_arguments`]: `tcp:tcp_retransmit_skb` passes whether sending worked.
 pub const ARGUMENT_RETRANSMIT_ERROR: u32 = 1 << 1;
+/// [`Config::hook_arguments`]: `io_uring:io_uring_complete` passes the completion (Linux 6.10), not its
+/// numbers.
+pub const ARGUMENT_COMPLETION: u32 = 1 << 2;
 
 /// All load-time settings. Offsets are in bytes; [`ABSENT`] where the kernel has no such field.
 #[repr(C)]
@@ -181,6 +184,13 @@ pub struct Config {
     /// `socket.sk`
     pub socket_sk: u32,
 
+    /// `sock.sk_socket`
+    pub sk_socket: u32,
+    /// `io_kiocb.opcode`
+    pub kiocb_opcode: u32,
+    /// `io_accept.file_slot`, in what a `struct io_kiocb` begins with
+    pub accept_slot: u32,
+
     /// `skaddr` in the tracepoint's record; the others of the record follow.
     pub rec_skaddr: u32,
     /// `oldstate`
@@ -250,6 +260,9 @@ impl Config {
         fdt_fd: ABSENT,
         file_private: ABSENT,
         socket_sk: ABSENT,
+        sk_socket: ABSENT,
+        kiocb_opcode: ABSENT,
+        accept_slot: ABSENT,
         rec_skaddr: ABSENT,
         rec_oldstate: ABSENT,
         rec_newstate: ABSENT,
@@ -268,5 +281,5 @@ impl Config {
 
 const _: () = {
     assert!(align_of::<Config>() == 4);
-    assert!(size_of::<Config>() == 4 * 51);
+    assert!(size_of::<Config>() == 4 * 54);
 };

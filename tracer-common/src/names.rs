@@ -8,6 +8,8 @@ pub const STATE_RAW_TWIN: &str = "state_raw_twin";
 pub const STATE_CLASSIC: &str = "state_classic";
 /// Classic tracepoint program on `syscalls:sys_exit_accept` and `syscalls:sys_exit_accept4`.
 pub const ACCEPT_EXIT: &str = "accept_exit";
+/// Raw tracepoint program on `io_uring:io_uring_complete`.
+pub const ACCEPT_IO_URING: &str = "accept_io_uring";
 /// Raw tracepoint program on `tcp:tcp_retransmit_skb`.
 pub const RETRANSMIT: &str = "retransmit";
 /// Raw tracepoint program on `tcp:tcp_receive_reset`.

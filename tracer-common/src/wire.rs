@@ -73,6 +73,11 @@ pub const FLAG_COUNTS: u16 = 1 << 4;
 /// [`PolledRecord::timer_ns`] was.
 pub const FLAG_DETAIL: u16 = 1 << 5;
 
+/// [`Header::flags`]: an [`AcceptRecord`] by a completion of `io_uring` that tells its result, but not of what
+/// request. What completed can have been another one, whose result happens to be the number of a socket's
+/// descriptor.
+pub const FLAG_PRESUMED: u16 = 1 << 8;
+
 /// [`Task::flags`]: [`TASK_KERNEL_THREAD`] was read, so its absence means a user process.
 pub const TASK_KIND_KNOWN: u32 = 1;
 /// [`Task::flags`]: a kernel thread (`PF_KTHREAD`).

@@ -107,8 +107,8 @@ pub(crate) fn synack(state: &StateRecord, facts: &Facts) {
 
 /// Delivers one accept.
 #[inline(always)]
-pub(crate) fn accept(sk: u64, task: Task) {
-    let header = header(KIND_ACCEPT, FLAG_TASK, sk);
+pub(crate) fn accept(sk: u64, task: Task, flags: u16) {
+    let header = header(KIND_ACCEPT, FLAG_TASK | flags, sk);
     if !output(&AcceptRecord { header, task }) {
         count(Counter::AcceptRingFull);
     }

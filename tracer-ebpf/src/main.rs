@@ -59,6 +59,12 @@ pub extern "C" fn accept_exit(ctx: *mut c_void) -> u32 {
     PASS
 }
 
+/// `io_uring:io_uring_complete`
+#[raw_tracepoint]
+pub fn accept_io_uring(ctx: RawTracePointContext) -> i32 {
+    probes::accept::io_uring(&ctx)
+}
+
 /// `tcp:tcp_retransmit_skb`
 #[raw_tracepoint]
 pub fn retransmit(ctx: RawTracePointContext) -> i32 {

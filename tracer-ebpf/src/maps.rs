@@ -57,6 +57,7 @@ pub(crate) struct Cpu {
     pub(crate) state: Scratch,
     pub(crate) twin: Scratch,
     pub(crate) accept: Scratch,
+    pub(crate) accept_io_uring: Scratch,
     pub(crate) retransmit: Scratch,
     pub(crate) reset_received: Scratch,
     pub(crate) reset_sent: Scratch,

@@ -79,6 +79,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                 mono_ns: record.header.mono_ns,
                 sk: record.header.sk,
                 task: task(&record.task),
+                presumed: record.header.flags & wire::FLAG_PRESUMED != 0,
             }))
         }
         wire::KIND_CGROUP => {

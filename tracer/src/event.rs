@@ -83,6 +83,8 @@ pub struct AcceptEvent {
     pub sk: u64,
     /// The accepting process.
     pub task: Task,
+    /// It may have been something else that yielded the socket's descriptor: see `wire::FLAG_PRESUMED`.
+    pub presumed: bool,
 }
 
 /// Something that happened to a socket beside its state changes.

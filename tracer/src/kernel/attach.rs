@@ -166,6 +166,21 @@ impl<'e> Attach<'e> {
         self.report(ACCEPT_HOOK, "which process accepts a connection", &attached);
     }
 
+    pub(super) fn accept_io_uring(&mut self, layout: &Layout) {
+        let attached = layout.io_uring.clone().and_then(|()| {
+            self.raw(names::ACCEPT_IO_URING, "io_uring_complete")
+                .unwrap_or_else(|error| Err(error.to_string()))
+        });
+        if attached.is_ok() {
+            self.evidence.push(names::ACCEPT_IO_URING);
+        }
+        self.report(
+            "raw_tracepoint:io_uring:io_uring_complete",
+            "which process accepts a connection by io_uring",
+            &attached,
+        );
+    }
+
     pub(super) fn evidence(&mut self, layout: &Layout) {
         for (program, group, tracepoint, purpose) in EVIDENCE {
             let attached = layout.evidence.clone().and_then(|()| {

@@ -47,6 +47,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC_PROTO: u32 = 13;
 const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
 
@@ -117,6 +118,23 @@ impl<'a> Btf<'a> {
             at = header.body + body_bytes(header)?;
         }
         Ok(btf)
+    }
+
+    /// Number of arguments of a tracepoint, as raw tracepoint programs get them (`typedef btf_trace_NAME`);
+    /// `None` if there is no such tracepoint.
+    pub fn arguments(&self, tracepoint: &str) -> Option<u32> {
+        let name = format!("btf_trace_{tracepoint}");
+        let types = self.starts.iter();
+        let typedef = types
+            .filter_map(|start| self.type_at(*start as usize))
+            .find(|found| found.kind == KIND_TYPEDEF && self.is_named(found.name, &name))?;
+        let pointer = self.type_by_id(typedef.word)?;
+        let function = self.type_by_id(pointer.word)?;
+        if pointer.kind != KIND_PTR || function.kind != KIND_FUNC_PROTO {
+            return None;
+        }
+        // The first is the kernel's own.
+        function.members.checked_sub(1)
     }
 
     /// Size in bytes of a structure.

@@ -1,6 +1,8 @@
 //! Where the running kernel keeps what tracer reads: pure, from BTF and `format` files to [`Config`].
 
-use tracer_common::config::{ABSENT, Config, INET_WINDOW, RECORD_WINDOW, SOCK_COMMON_WINDOW};
+use tracer_common::config::{
+    ABSENT, ARGUMENT_COMPLETION, Config, INET_WINDOW, RECORD_WINDOW, SOCK_COMMON_WINDOW,
+};
 
 use super::btf::{Btf, BtfError};
 use super::format::Format;
@@ -16,6 +18,8 @@ pub struct Layout {
     pub classic: Result<(), String>,
     /// An accepted socket can be found behind its file descriptor, or why not.
     pub accept: Result<(), String>,
+    /// The completion of an accept by `io_uring` can be told from others, or why not.
+    pub io_uring: Result<(), String>,
     /// The programs for evidence can read a socket, or why not.
     pub evidence: Result<(), String>,
     /// Optional data, each with why it is not to be had.
@@ -35,6 +39,7 @@ pub fn resolve(
         raw: Ok(()),
         classic: Ok(()),
         accept: Ok(()),
+        io_uring: Ok(()),
         evidence: Ok(()),
         missing: Vec::new(),
         found: Vec::new(),
@@ -44,6 +49,7 @@ pub fn resolve(
         Err(reason) => {
             layout.raw = Err(reason.clone());
             layout.accept = Err(reason.clone());
+            layout.io_uring = Err(reason.clone());
             layout.evidence = Err(reason.clone());
             layout.missing.push(("netns".to_owned(), reason.clone()));
             layout.missing.push(("counts".to_owned(), reason.clone()));
@@ -90,6 +96,10 @@ impl Layout {
             self.missing.push(("ns_pid".to_owned(), error.to_string()));
         }
         self.accept = self.resolve_files(btf).map_err(|error| error.to_string());
+        self.io_uring = self
+            .accept
+            .clone()
+            .and_then(|()| self.resolve_io_uring(btf));
     }
 
     fn resolve_sock(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
@@ -160,6 +170,32 @@ impl Layout {
         self.config.fdt_fd = self.find(btf, "fdtable", "fd", Some(8))?;
         self.config.file_private = self.find(btf, "file", "private_data", Some(8))?;
         self.config.socket_sk = self.find(btf, "socket", "sk", Some(8))?;
+        Ok(())
+    }
+
+    fn resolve_io_uring(&mut self, btf: &Btf<'_>) -> Result<(), String> {
+        const COMPLETION: u32 = 3;
+        const NUMBERS: u32 = 7;
+        match btf.arguments("io_uring_complete") {
+            Some(COMPLETION) => self.config.hook_arguments |= ARGUMENT_COMPLETION,
+            Some(NUMBERS) => {}
+            Some(_) => {
+                return Err("the tracepoint does not tell which request completed".to_owned());
+            }
+            None => {
+                return Err("this kernel has no tracepoint io_uring:io_uring_complete".to_owned());
+            }
+        }
+        let mut find = |parent: &str, name: &str, size| {
+            let found = self.find(btf, parent, name, Some(size));
+            found.map_err(|error| error.to_string())
+        };
+        let opcode = find("io_kiocb", "opcode", 1)?;
+        let slot = find("io_accept", "file_slot", 4)?;
+        let socket = find("sock", "sk_socket", 8)?;
+        self.config.kiocb_opcode = opcode;
+        self.config.accept_slot = slot;
+        self.config.sk_socket = socket;
         Ok(())
     }
 
@@ -304,6 +340,10 @@ mod tests {
         let btf = Btf::parse(&data).unwrap();
         let layout = resolve(Ok(&btf), Err("-".into()), Err("-".into()));
         assert_eq!(layout.raw, Ok(()));
+        assert_eq!(
+            layout.io_uring.is_ok(),
+            layout.config.kiocb_opcode != ABSENT
+        );
         assert!(layout.missing.is_empty(), "{:?}", layout.missing);
         assert_ne!(layout.config.socket_sk, ABSENT);
     }

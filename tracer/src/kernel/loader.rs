@@ -98,6 +98,7 @@ impl Kernel {
         let mut attach = Attach::new(&mut ebpf);
         // Evidence first, and detached last: a state is never seen without it.
         attach.accept(&layout);
+        attach.accept_io_uring(&layout);
         attach.evidence(&layout);
         let main_program = attach.state_hooks(options.hook, &layout)?;
         let Attach {
@@ -281,6 +282,13 @@ fn read_layout(tracefs: &Result<TraceFs, String>) -> (Layout, Vec<(u32, String)>
     if has(&format("tcp", "tcp_retransmit_skb"), "err") {
         layout.config.hook_arguments |= ARGUMENT_RETRANSMIT_ERROR;
     }
+    layout.io_uring = layout.io_uring.and_then(|()| {
+        let complete = format("io_uring", "io_uring_complete")?;
+        let told = complete.field("req").map(|_| ());
+        told.map_err(|_| {
+            "before Linux 5.18 the tracepoint does not tell which request completed".to_owned()
+        })
+    });
     // Without cgroups the kernel refuses the very call.
     layout.config.has_cgroups = u32::from(std::path::Path::new("/proc/self/cgroup").exists());
     let reasons = reset.map_or_else(|_| Vec::new(), |format| format.symbols("reason"));

@@ -9,7 +9,7 @@ use super::places::Places;
 use super::steps::Steps;
 use super::{ConnId, Connection, Owner, OwnerProcess, OwnerSource, Role, Step};
 use crate::event::{
-    Endpoint, EvidenceEvent, Family, Process, Protocol, SocketEvent, StateEvent, Task,
+    AcceptEvent, Endpoint, EvidenceEvent, Family, Process, Protocol, SocketEvent, StateEvent, Task,
 };
 use crate::filter::{Filter, Known, Verdict};
 use crate::state::State;
@@ -415,6 +415,17 @@ impl Entry {
 
     fn has_lost(&self, lost: Losses) -> bool {
         lost != self.lost_before
+    }
+
+    /// Whether this can be the socket that was accepted. Where that is only presumed it has to be one that
+    /// waits for it: a child seen from its birth on, and not accepted yet.
+    pub(super) fn can_be_accepted(&self, event: &AcceptEvent) -> bool {
+        let waits = match self.role {
+            Role::Server => !event.presumed || self.from_birth,
+            Role::Unknown => !event.presumed,
+            Role::Client | Role::Listener | Role::Both => false,
+        };
+        waits && self.owner.source != OwnerSource::Accept
     }
 
     /// Takes an owner found, if none better is known.

@@ -308,11 +308,12 @@ impl Story {
         }
         let sk = sk(words.next().unwrap());
         let what = words.next().unwrap();
-        if let Some(by) = what.strip_prefix("accept=") {
+        if let Some((how, by)) = what.split_once("accept=") {
             let event = AcceptEvent {
                 mono_ns: self.now_ns,
                 sk,
                 task: task(by),
+                presumed: how == "perhaps-",
             };
             self.tracker.handle(&Event::Accept(event), &mut self.log);
             return;

@@ -415,17 +415,13 @@ impl Tracker {
     fn handle_accept(&mut self, event: &AcceptEvent, sink: &mut (impl Sink + ?Sized)) {
         self.teller.stats.accepts += 1;
         if let RawEntryMut::Occupied(mut slot) = self.sockets.raw_entry_mut().from_key(&event.sk) {
-            let entry = slot.get();
-            if matches!(entry.role, Role::Server | Role::Unknown)
-                && entry.owner.source != OwnerSource::Accept
-            {
+            if slot.get().can_be_accepted(event) {
                 slot.to_back();
                 self.teller.accept(slot.get_mut(), event, sink);
                 return;
             }
         } else if let Some(closed) = self.lingering.get_mut(event.sk)
-            && matches!(closed.entry.role, Role::Server | Role::Unknown)
-            && closed.entry.owner.source != OwnerSource::Accept
+            && closed.entry.can_be_accepted(event)
         {
             // Reset in the queue, and handed out all the same.
             self.teller.accept(&mut closed.entry, event, sink);

@@ -10,6 +10,7 @@ mod families;
 mod mptcp;
 mod open;
 mod processes;
+mod rings;
 
 use std::fmt;
 
@@ -190,6 +191,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         families::SCENARIOS,
         mptcp::SCENARIOS,
         processes::SCENARIOS,
+        rings::SCENARIOS,
     ]
     .into_iter()
     .flatten()

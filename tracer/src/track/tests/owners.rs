@@ -209,3 +209,35 @@ fn an_accept_of_what_cannot_be_accepted_is_counted_and_ignored() {
     let stats = story.tracker.stats();
     assert_eq!((stats.accepts, stats.accepts_unmatched), (3, 3));
 }
+
+#[test]
+fn a_presumed_accept_counts_only_where_one_is_due() {
+    for (events, expected) in [
+        (
+            vec![LISTEN_80, CHILD, "A SR>ES", "A perhaps-accept=6", "A ES>CW"],
+            "Accept:6",
+        ),
+        (
+            vec![CHILD, "A SR>ES", "A perhaps-accept=6", "A ES>CW"],
+            "Accept:6",
+        ),
+        (
+            vec![
+                CHILD,
+                "A SR>ES",
+                "A accept=7",
+                "A perhaps-accept=6",
+                "A ES>CW",
+            ],
+            "Accept:7",
+        ),
+        // Accepted before the trace, perhaps; or a client.
+        (vec!["A ES>CW", "A perhaps-accept=6", "A CW>LA"], "?"),
+        (
+            vec!["A CL>SS task=7", "A SS>ES", "A perhaps-accept=6", "A ES>CW"],
+            "Connect:7",
+        ),
+    ] {
+        assert_eq!(owner_after(&events), expected, "{events:?}");
+    }
+}

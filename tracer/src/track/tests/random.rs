@@ -202,6 +202,7 @@ fn events(inputs: &[Input]) -> Vec<Told> {
                 mono_ns: index,
                 sk: (socket + 1) * 64,
                 task: task(&pid.to_string()),
+                presumed: pid % 2 == 0,
             })),
             Input::Evidence { socket, what } => Told::Event(Event::Evidence(EvidenceEvent {
                 mono_ns: index,

@@ -126,8 +126,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 const SHARED: usize = 40;
 /// A question of eight bytes, and the answer.
-const CLIENT_ASKED: Expected = CLIENT_FIRST.bytes(8, 8);
-const SERVER_ASKED: Expected = SERVER_SECOND.bytes(8, 8);
+pub(super) const CLIENT_ASKED: Expected = CLIENT_FIRST.bytes(8, 8);
+pub(super) const SERVER_ASKED: Expected = SERVER_SECOND.bytes(8, 8);
 
 /// Accepted here, served and closed by a child that inherited it.
 fn accepted_then_inherited(stage: &Stage) -> Result<()> {
