@@ -45,16 +45,15 @@ pub trait Consumer {
     fn look_after(&mut self) -> bool;
 }
 
-/// Feeds the consumer until a signal, the time limit, or until it wants no more. `clock` is what it was
+/// Feeds the consumer until it is time to stop, or until it wants no more. `clock` is what it was
 /// started with, `early` what was recorded before. Yields when the run ended (`CLOCK_MONOTONIC`, ns).
 pub async fn run(
     kernel: &mut Kernel,
     early: Batch,
     consumer: &mut impl Consumer,
     clock: ClockMap,
-    duration: Option<Duration>,
+    mut stop: Stop,
 ) -> Result<u64, kernel::Error> {
-    let mut stop = Stop::new(duration);
     let mut poll = BUSY_POLL;
     let mut housekeeping = Instant::now();
     let mut feed = Feed::new(early, clock);
@@ -222,14 +221,14 @@ impl<R: Render> Consumer for View<R> {
 const HANGUP_BIT: u64 = 1;
 
 /// Whatever ends a run from outside.
-pub(crate) struct Stop {
+pub struct Stop {
     signals: Vec<Signal>,
     deadline: Option<Instant>,
 }
 
 impl Stop {
-    /// Listens for signals from now on.
-    pub(crate) fn new(duration: Option<Duration>) -> Self {
+    /// Listens for signals from now on. To be made before any file is, so that none is left without its end.
+    pub fn new(duration: Option<Duration>) -> Self {
         let kinds = [
             SignalKind::interrupt(),
             SignalKind::terminate(),

@@ -18,7 +18,7 @@ use crate::kernel::{
     self, Kernel, Options, Snapshot, Taking, clock_map, default_ring_bytes, machine_facts,
     port_limits, raise_file_limit,
 };
-use crate::pipeline::{self, View};
+use crate::pipeline::{self, Stop, View};
 use crate::place::Place;
 use crate::render::Render;
 use crate::session::{ClockMap, HookReport, HookStatus, Session, SnapshotReport};
@@ -84,10 +84,11 @@ impl<'a> Live<'a> {
     ) -> Result<Option<End>, Failure> {
         let flow = self.flow(renderer, viewing);
         let (totals, ending) = runtime()?.block_on(async {
+            let stop = Stop::new(self.limits.duration);
             let mut view = View::new(flow, to.output()?);
-            let (clock, duration) = (self.session.clock, self.limits.duration);
+            let clock = self.session.clock;
             let end_ns =
-                pipeline::run(&mut self.kernel, self.early, &mut view, clock, duration).await?;
+                pipeline::run(&mut self.kernel, self.early, &mut view, clock, stop).await?;
             Ok::<_, Failure>(view.finish(end_ns).await)
         })?;
         Ok(to.written(ending).map(|written| End {

@@ -16,13 +16,17 @@ use super::trace::{renderer, time_wait};
 use crate::flow::Flow;
 use crate::input::Input;
 use crate::kernel::port_limits;
-use crate::pipeline::{self, Consumer, View};
+use crate::pipeline::{self, Consumer, Stop, View};
+use crate::record::frame::Counts;
 use crate::record::{
     Header, Limits, Place, RecordedFilter, Recorder, Target, WriteError, Written, sudo_caller,
 };
 use crate::render::{Format, Renderer, closing_words, losses};
 use crate::session::{Lost, Session};
 use crate::state::Names;
+
+/// The least for all files together: a block, its head and the end of a file are to fit into a quarter.
+const MAX_SIZE_OF_MANY: u64 = 512 << 10;
 
 pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
     check(arguments)?;
@@ -55,6 +59,7 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
         max_size: arguments.max_size,
     };
     runtime()?.block_on(async {
+        let stop = Stop::new(live.limits.duration);
         let beside = match (arguments.tee, arguments.count) {
             (Some(format), _) => {
                 let renderer = renderer(format, arguments.names, arguments.color);
@@ -73,13 +78,13 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
             recorder,
             beside,
         };
-        let (clock, duration) = (live.session.clock, live.limits.duration);
+        let clock = live.session.clock;
         let end_ns = pipeline::run(
             &mut live.kernel,
             std::mem::take(&mut live.early),
             &mut recording,
             clock,
-            duration,
+            stop,
         )
         .await?;
         let run = Duration::from_nanos(end_ns.saturating_sub(clock.mono_ns));
@@ -110,10 +115,14 @@ fn check(arguments: &RecordArgs) -> Result<(), Failure> {
              give them to `tracer replay`, or show it beside with --tee",
         );
     }
-    if let (Some(rotate), Some(most)) = (arguments.rotate_size, arguments.max_size)
-        && rotate > most
-    {
-        return usage("--rotate-size is larger than --max-size");
+    if let Some(most) = arguments.max_size.filter(|_| rotates) {
+        // The oldest can give way only where there are several.
+        if arguments.rotate_size.is_some_and(|size| size > most / 2) {
+            return usage("--rotate-size is at most half of --max-size");
+        }
+        if most < MAX_SIZE_OF_MANY {
+            return usage("with rotation, 512K is the least for --max-size");
+        }
     }
     Ok(())
 }
@@ -219,7 +228,7 @@ impl Consumer for Recording {
 impl Recording {
     async fn finish(self, end_ns: u64, run: Duration, session: &Session) -> Result<Exit, Failure> {
         self.progress.clear();
-        let (counts, lost) = (self.recorder.counts(), self.recorder.lost());
+        let lost = self.recorder.lost();
         let files = self.recorder.finish(end_ns).await;
         let mut shown = Ok(());
         if let Beside::View(view) = self.beside {
@@ -245,7 +254,7 @@ impl Recording {
                 });
             }
         };
-        talk(&told(&files, counts.transitions, counts.records, run));
+        talk(&told(&files, run));
         shown.map(|()| Exit::Ok)
     }
 }
@@ -256,7 +265,11 @@ fn tell_losses(lost: &Lost, session: &Session) {
 }
 
 /// What was recorded, and where it is.
-fn told(files: &Written, transitions: u64, records: u64, run: Duration) -> String {
+fn told(files: &Written, run: Duration) -> String {
+    let Counts {
+        transitions,
+        records,
+    } = files.counts;
     let others = records.saturating_sub(transitions);
     let place = match files.paths.as_slice() {
         [one] => one.clone(),

@@ -46,6 +46,7 @@ impl<'a> Recorded<'a> {
         tell_what_is_never_seen(filters);
         let recordings = open(files)?;
         tell_of_several(&recordings);
+        recordings.iter().for_each(tell_what_was_before);
         let with_filters = |recording| Self {
             filters,
             max_connections,
@@ -89,9 +90,10 @@ impl<'a> Recorded<'a> {
         session.filters.extend(describe_filters(self.filters));
         let flow = self.flow(renderer, viewing, &session)?;
         let (notes, totals, ending) = runtime()?.block_on(async {
+            let mut stop = Stop::new(None);
             let mut view = View::new(flow, to.output()?);
             let mut notes = Notes::new(session.clock);
-            let end_ns = feed(&mut self.recording, &mut view, &mut notes).await?;
+            let end_ns = feed(&mut self.recording, &mut view, &mut notes, &mut stop).await?;
             let (totals, ending) = view.finish(end_ns).await;
             Ok::<_, Failure>((notes, totals, ending))
         })?;
@@ -148,8 +150,8 @@ async fn feed<R: Render>(
     recording: &mut Recording,
     view: &mut View<R>,
     notes: &mut Notes,
+    stop: &mut Stop,
 ) -> Result<u64, OpenError> {
-    let mut stop = Stop::new(None);
     loop {
         let mut wait = Duration::ZERO;
         match recording.step()? {
@@ -212,6 +214,19 @@ fn tell_of_several(recordings: &[Recording]) {
         } else {
             "of different boots or machines"
         },
+    ));
+}
+
+/// Says that the first files of a session are missing.
+fn tell_what_was_before(recording: &Recording) {
+    let header = recording.header();
+    if header.part <= 1 {
+        return;
+    }
+    talk(&format!(
+        "note: the session began in files that were not given: {} transitions before {} are not looked at",
+        header.before.transitions,
+        time(&header.session.clock, header.session.clock.mono_ns),
     ));
 }
 

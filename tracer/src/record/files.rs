@@ -9,8 +9,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RenameFlags, fchown, openat, renameat, renameat_with, statat,
-    unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, fchown, openat, renameat, renameat_with,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
@@ -160,6 +160,25 @@ impl Place {
         self.may_replace(&self.name).map(drop)
     }
 
+    /// Fails if a part of an earlier recording of this name is in the way, however late it would be reached.
+    pub fn check_parts(&self) -> Result<(), FileError> {
+        if self.force {
+            return Ok(());
+        }
+        let (before, after) = around_the_number(&self.name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let failed = |errno: Errno| self.failed(&self.name, errno.into());
+        let directory = openat(&self.directory, ".", flags, Mode::empty()).map_err(failed)?;
+        for entry in Dir::new(directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if number_of_part(name, before.as_bytes(), after.as_bytes()).is_some() {
+                return Err(FileError::Exists(self.path(OsStr::from_bytes(name))));
+            }
+        }
+        Ok(())
+    }
+
     fn open_new(&self, name: &OsStr) -> Result<File, FileError> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -302,14 +321,34 @@ pub fn sudo_caller() -> Option<(u32, u32)> {
 
 /// `web.tracer` is `web.000001.tracer`.
 fn part_name(name: &OsStr, part: u32) -> OsString {
-    let path = Path::new(name);
-    let mut part_name = path.file_stem().unwrap_or(name).to_owned();
-    part_name.push(format!(".{part:0DIGITS$}"));
-    if let Some(extension) = path.extension() {
-        part_name.push(".");
-        part_name.push(extension);
-    }
+    let (mut part_name, after) = around_the_number(name);
+    part_name.push(format!("{part:0DIGITS$}"));
+    part_name.push(after);
     part_name
+}
+
+/// What is before and after the number in the name of a part.
+fn around_the_number(name: &OsStr) -> (OsString, OsString) {
+    let path = Path::new(name);
+    let mut before = path.file_stem().unwrap_or(name).to_owned();
+    before.push(".");
+    let mut after = OsString::new();
+    if let Some(extension) = path.extension() {
+        after.push(".");
+        after.push(extension);
+    }
+    (before, after)
+}
+
+/// The number in the name of a part, if it is one.
+fn number_of_part(name: &[u8], before: &[u8], after: &[u8]) -> Option<u32> {
+    let digits = name.strip_prefix(before)?.strip_suffix(after)?;
+    let is_number = digits.len() >= DIGITS && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| is_number)?
+        .parse()
+        .ok()
 }
 
 fn temporary_name(name: &OsStr) -> OsString {
@@ -337,12 +376,7 @@ pub(super) fn successor(path: &Path, number: u32) -> Option<(PathBuf, u32)> {
     let mut best: Option<(PathBuf, u32)> = None;
     while let Some(Ok(entry)) = names.next() {
         let name = entry.file_name().into_vec();
-        let middle = name
-            .strip_prefix(before)
-            .and_then(|rest| rest.strip_suffix(after))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .filter(|digits| digits.len() >= DIGITS && digits.bytes().all(|b| b.is_ascii_digit()))
-            .and_then(|digits| digits.parse().ok());
+        let middle = number_of_part(&name, before, after);
         if let Some(found) = middle
             && found > number
             && best.as_ref().is_none_or(|(_, best)| found < *best)

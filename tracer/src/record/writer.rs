@@ -50,6 +50,13 @@ impl Limits {
     fn rotates(&self) -> bool {
         self.rotate_size.is_some() || self.rotate_time.is_some()
     }
+
+    /// Bytes after which a new file is begun. Where only time would begin one, but all together are limited,
+    /// there are to be some that can give way.
+    fn file_bytes(&self) -> Option<u64> {
+        let part_of_all = self.max_size.filter(|_| self.rotates());
+        self.rotate_size.or(part_of_all.map(|all| all / 4))
+    }
 }
 
 /// Why recording ended early.
@@ -87,6 +94,8 @@ pub struct Written {
     pub files: u32,
     /// Bytes, likewise.
     pub bytes: u64,
+    /// Records, likewise.
+    pub counts: Counts,
     /// The files that are left, for people.
     pub paths: Vec<String>,
     /// Recording ended because [`Limits::max_size`] was reached.
@@ -174,6 +183,9 @@ impl Writer {
                 (stream, OsString::new())
             }
             Target::Files(place) => {
+                if limits.rotates() {
+                    place.check_parts()?;
+                }
                 let name = place.name(limits.rotates().then_some(1));
                 (place.create(&name, |file| file.write_all(&frames))?, name)
             }
@@ -214,7 +226,7 @@ impl Writer {
             .is_some_and(|time| self.began.elapsed() >= time);
         let size_is_up = self
             .limits
-            .rotate_size
+            .file_bytes()
             .is_some_and(|size| self.size() >= size);
         if !self.full && (time_is_up || size_is_up) {
             self.rotate()?;
@@ -238,6 +250,7 @@ impl Writer {
         Ok(Written {
             files: self.progress.files(),
             bytes: self.progress.bytes(),
+            counts: self.context.before,
             paths,
             full: self.full,
         })

@@ -1,5 +1,6 @@
 //! Filters select the right connections, whole: one workload, many runs of tracer watching it at once,
-//! each with a filter of its own, held against the same part of the kernel's record.
+//! each with a filter of its own, held against the same part of the kernel's record. A recording made with the
+//! filter, and a replay with it of a recording of all, must hold the same.
 //!
 //! The record knows neither processes nor namespaces. Here each process has ports of its own, and
 //! each namespace too, so that what belongs to whom can be told from it nevertheless.
@@ -16,6 +17,7 @@ use crate::harness::{Results, Verdict};
 use crate::lives::{self, Life};
 use crate::netns::Namespace;
 use crate::oracle::{Oracle, Record};
+use crate::recorder::{Recorder, Scratch};
 use crate::scope::Scope;
 use crate::stage::{self, Actor};
 use crate::tracer::{Output, Tracer};
@@ -312,7 +314,7 @@ pub(crate) fn run(wanted: &[String]) -> Results {
             .into_iter()
             .zip(outputs)
             .map(|(case, output)| {
-                let verdict = output.and_then(|output| judge(case, &records, &output));
+                let verdict = output.and_then(|outputs| judge_each(case, &records, &outputs));
                 (format!("{PREFIX}{}", case.name), verdict)
             })
             .collect(),
@@ -321,6 +323,21 @@ pub(crate) fn run(wanted: &[String]) -> Results {
             wanted.iter().map(failure).collect()
         }
     }
+}
+
+/// The ways to what a filter selects.
+struct Outputs {
+    live: Output,
+    /// Of what was recorded with the filter.
+    recorded: Output,
+    /// With the filter, of a recording of all.
+    replayed: Output,
+}
+
+fn judge_each(case: &Case, records: &[Record], outputs: &Outputs) -> Result<Verdict> {
+    judge(case, records, &outputs.recorded).context("recorded with the filter")?;
+    judge(case, records, &outputs.replayed).context("replayed with the filter")?;
+    judge(case, records, &outputs.live)
 }
 
 fn judge(case: &Case, records: &[Record], output: &Output) -> Result<Verdict> {
@@ -341,7 +358,7 @@ fn judge(case: &Case, records: &[Record], output: &Output) -> Result<Verdict> {
 }
 
 /// Lets Alice, Bob and Carol talk while tracer watches with each of the filters.
-fn observe(cases: &[&Case]) -> Result<(Vec<Record>, Vec<Result<Output>>)> {
+fn observe(cases: &[&Case]) -> Result<(Vec<Record>, Vec<Result<Outputs>>)> {
     let here = Namespace::new()?;
     let there = Namespace::new()?;
     here.loopback_address(SCOPE.v6(1).into())?;
@@ -366,6 +383,22 @@ fn observe(cases: &[&Case]) -> Result<(Vec<Record>, Vec<Result<Output>>)> {
         .iter()
         .map(|case| Tracer::start(&(case.arguments)(&cast)))
         .collect::<Result<Vec<_>>>()?;
+    let scratch = Scratch::new()?;
+    let file = |number: usize| scratch.path(&format!("{number}.tracer"));
+    let recorders = cases
+        .iter()
+        .enumerate()
+        .map(|(number, case)| {
+            let mut arguments = (case.arguments)(&cast);
+            // Whole connections are recorded, whatever part of them is shown.
+            if let Some(at) = arguments.iter().position(|argument| is_of_view(argument)) {
+                arguments.truncate(at);
+            }
+            Recorder::start(&file(number), &arguments)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let everything = scratch.path("everything.tracer");
+    let of_all = Recorder::start(&everything, &[""; 0])?;
     alice.go()?;
     alice.await_ready()?;
     bob.go()?;
@@ -378,8 +411,29 @@ fn observe(cases: &[&Case]) -> Result<(Vec<Record>, Vec<Result<Output>>)> {
     for namespace in [&here, &there] {
         stage::await_open_sockets(namespace, 0)?;
     }
-    let outputs = tracers.into_iter().map(Tracer::stop).collect();
-    Ok((oracle.finish()?, outputs))
+    let lives = tracers.into_iter().map(Tracer::stop).collect::<Vec<_>>();
+    for recorder in recorders {
+        recorder.stop()?;
+    }
+    of_all.stop()?;
+    let files = [everything];
+    let outputs = cases.iter().zip(lives).enumerate();
+    let outputs = outputs.map(|(number, (case, live))| {
+        let arguments = (case.arguments)(&cast);
+        let of_view = arguments.iter().position(|argument| is_of_view(argument));
+        let (_, shown) = arguments.split_at(of_view.unwrap_or(arguments.len()));
+        Ok(Outputs {
+            live: live?,
+            recorded: Tracer::replay(&[file(number)], shown)?.wait()?,
+            replayed: Tracer::replay(&files, &arguments)?.wait()?,
+        })
+    });
+    Ok((oracle.finish()?, outputs.collect()))
+}
+
+/// Whether it chooses what is shown of connections.
+fn is_of_view(argument: &str) -> bool {
+    ["--state", "--transition"].contains(&argument)
 }
 
 /// Meetings, in the words of the role `talk`.

@@ -9,7 +9,7 @@
 //! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
-//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`packets`], [`hints`], [`cli`]: the tests; [`servers`]
+//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`packets`], [`hints`], [`cli`], [`recordings`]: the tests; [`servers`]
 //!   and [`crowd`] are real servers and their clients, [`capture`] captures packets
 //!
 //! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
@@ -30,6 +30,8 @@ mod older;
 mod oracle;
 mod outcome;
 mod packets;
+mod recorder;
+mod recordings;
 mod roles;
 mod runner;
 mod scenarios;
@@ -81,6 +83,7 @@ fn run() -> Result<ExitCode> {
         .chain(cli::suites())
         .chain(hints::suites())
         .chain(older::suites())
+        .chain(recordings::suites())
         .collect();
     let mut turn = None;
     let unable = || match take_turn() {

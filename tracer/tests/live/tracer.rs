@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
@@ -222,9 +223,22 @@ pub(crate) struct Tracer {
 impl Tracer {
     /// Starts it and waits until all is attached.
     pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
-        let mut child = Command::new(binary())
-            .args(["-o", "jsonl"])
-            .args(arguments)
+        Self::of(Command::new(binary()).args(["-o", "jsonl"]).args(arguments))
+    }
+
+    /// Starts `tracer replay` of these files.
+    pub(crate) fn replay<S: AsRef<OsStr>>(files: &[PathBuf], arguments: &[S]) -> Result<Self> {
+        let mut command = Command::new(binary());
+        Self::of(
+            command
+                .args(["replay", "-o", "jsonl"])
+                .args(arguments)
+                .args(files),
+        )
+    }
+
+    fn of(command: &mut Command) -> Result<Self> {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -264,6 +278,10 @@ impl Tracer {
 
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
     }
 
     /// When all was attached (`CLOCK_MONOTONIC`, ns).
@@ -355,7 +373,7 @@ impl Drop for Tracer {
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds.
-fn mono_ns() -> u64 {
+pub(crate) fn mono_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let ns = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
     u64::try_from(ns).unwrap_or_default()
