@@ -112,6 +112,11 @@ pub fn time_of(bytes: &[u8]) -> Option<u64> {
     Some(take::<wire::Header>(bytes)?.0.mono_ns)
 }
 
+/// The address of the socket that a record is about; 0 for none.
+pub fn socket_of(bytes: &[u8]) -> Option<u64> {
+    Some(take::<wire::Header>(bytes)?.0.sk)
+}
+
 /// The process that a record of the kernel programs tells of.
 pub fn task_of(bytes: &[u8]) -> Option<wire::Task> {
     let (header, _) = wire::Header::read_from_prefix(bytes).ok()?;

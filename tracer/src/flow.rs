@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::decode::decode;
+use crate::decode::{decode, socket_of};
 use crate::diagnose::{Sources, diagnose};
 use crate::event::{Event, Evidence, EvidenceEvent};
 use crate::filter::Show;
@@ -107,6 +107,11 @@ impl<R: Render> Flow<R> {
             Input::Losses { lost, now_ns } => self.set_losses(lost, now_ns),
             Input::Tick(now_ns) => self.handle_timeout(now_ns),
         }
+    }
+
+    /// Reads what the records to come will need: see [`Tracker::warm`].
+    pub fn warm<'a>(&self, records: impl Iterator<Item = &'a [u8]>) {
+        self.tracker.warm(records.filter_map(socket_of));
     }
 
     fn record(&mut self, bytes: &[u8]) {

@@ -17,6 +17,7 @@ use crate::kernel::{self, Kernel, clock_map};
 use crate::output::{self, Output};
 use crate::render::Render;
 use crate::session::{ClockMap, Lost, Totals};
+use crate::track::WARM_GROUP;
 
 /// Records taken before the output is handed on.
 const BATCH: usize = 16_384;
@@ -31,6 +32,9 @@ const IDLE_TICK_NS: u64 = 250_000_000;
 
 /// Who takes in what comes from the kernel.
 pub trait Consumer {
+    /// Records that will be taken in next, [`WARM_GROUP`] at a time: to read ahead what they need.
+    fn warm<'a>(&self, _records: impl Iterator<Item = &'a [u8]>) {}
+
     /// Takes in one thing more.
     fn input(&mut self, input: Input<'_>);
 
@@ -146,9 +150,10 @@ impl Feed {
         }
         self.enricher.look_up(&self.events, &mut self.found);
         kernel.note_cgroups(&self.found)?;
-        for record in self.found.iter().chain(self.events.iter()) {
+        for record in self.found.iter() {
             consumer.input(Input::Record(record));
         }
+        pass_on(&self.events, consumer);
         if !self.events.is_empty() {
             self.last_record_ns = now_ns;
         }
@@ -166,6 +171,16 @@ impl Feed {
         let idle = now_ns.saturating_sub(self.last_record_ns) > IDLE_TICK_NS;
         let pause_ns = if idle { IDLE_TICK_NS } else { BUSY_TICK_NS };
         now_ns.saturating_sub(self.last_tick_ns) >= pause_ns
+    }
+}
+
+fn pass_on(records: &Batch, consumer: &mut impl Consumer) {
+    let mut ahead = records.iter();
+    for (index, record) in records.iter().enumerate() {
+        if index % WARM_GROUP == 0 {
+            consumer.warm(ahead.by_ref().take(WARM_GROUP));
+        }
+        consumer.input(Input::Record(record));
     }
 }
 
@@ -200,6 +215,10 @@ impl<R: Render> View<R> {
 }
 
 impl<R: Render> Consumer for View<R> {
+    fn warm<'a>(&self, records: impl Iterator<Item = &'a [u8]>) {
+        self.flow.warm(records);
+    }
+
     fn input(&mut self, input: Input<'_>) {
         self.flow.input(input);
     }

@@ -19,13 +19,14 @@
 //! What was there before the trace is taken from the kernel's list of sockets, and waits there for its
 //! first event (`snapshot`).
 //!
-//! Each socket tracked costs one compact `Entry` in a map ordered by last touch; the [`Connection`] that
+//! Each socket tracked costs one compact `Entry` in a slab ordered by last touch (`sockets`); the [`Connection`] that
 //! a sink is shown is filled in from it for that call.
 //!
 //! Known gaps: a connection whose listener shares its port with another process (`SO_REUSEPORT`) that
 //! listened before the trace began is ascribed to the listener seen, until it is accepted. After a loss
 //! of events an owner found before it is kept.
 
+mod beside;
 mod entry;
 mod evidence;
 mod follow;
@@ -36,8 +37,10 @@ mod mini;
 mod places;
 mod recent;
 mod snapshot;
+mod sockets;
 mod steps;
 mod stray;
+mod teller;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tracker;
@@ -51,6 +54,7 @@ use crate::state::State;
 
 pub use evidence::{Backoff, Gathered, Opened, ResetSent, SocketError};
 pub use mini::{After, Continued, Fate, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TimeWait};
+pub use sockets::GROUP as WARM_GROUP;
 pub use tracker::{Stats, Tracker, TrackerConfig};
 
 /// Identity of a connection within one run: 1, 2, 3, ... in the order of first sight. A listener has

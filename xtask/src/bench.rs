@@ -4,7 +4,9 @@
 //! within one round are compared: the machine is noisy, and so is the storm. Every figure is a median over
 //! the rounds, shown with its range.
 
+mod delay;
 mod figures;
+mod growth;
 mod measure;
 mod plot;
 mod report;
@@ -16,17 +18,34 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use figures::{Round, Series};
 use measure::Bench;
+use report::Measured;
 use storm::Load;
 use tracers::Tracer;
 
 const DOCUMENT: &str = "docs/benchmarks.md";
-const PLOT: &str = "docs/benchmarks-rate.svg";
+const RATES_PLOT: &str = "docs/benchmarks-rate.svg";
+const GROWTH_PLOT: &str = "docs/benchmarks-growth.svg";
+/// Starts and stops.
+const DELAYS: usize = 15;
 /// Connections a second at which the growth of the cost is measured.
 const RATES: [u32; 5] = [100, 300, 1000, 3000, 10_000];
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// As many connections as the machine can make
+    Storms,
+    /// Connections at fixed rates
+    Rates,
+    /// How long it takes to start and to stop
+    Delays,
+    /// Decoding and tracking by themselves
+    Core,
+}
 
 #[derive(Args)]
 pub(crate) struct BenchArgs {
@@ -42,11 +61,11 @@ pub(crate) struct BenchArgs {
     /// Connections of each run
     #[arg(long, default_value_t = 40_000)]
     connections: u32,
-    /// Leave out the runs at fixed rates
-    #[arg(long)]
-    no_rates: bool,
+    /// Leave out a part; may be repeated
+    #[arg(long, value_name = "PART")]
+    skip: Vec<Part>,
     /// Write what was found into docs/benchmarks.md
-    #[arg(long, conflicts_with = "only")]
+    #[arg(long, conflicts_with_all = ["only", "skip"])]
     write: bool,
 }
 
@@ -88,26 +107,43 @@ pub(crate) fn run(arguments: &BenchArgs, root: &Path) -> Result<()> {
             absent.join("; ")
         );
     }
-    let mut series = Vec::new();
+    let measures = |part| !arguments.skip.contains(&part);
+    let mut storms = Vec::new();
     for load in [
         Load::fast(arguments.connections),
         Load::crossing(arguments.connections),
     ] {
-        series.extend(rounds(&bench, &installed, &load, arguments.rounds)?);
+        if measures(Part::Storms) {
+            storms.extend(rounds(&bench, &installed, &load, arguments.rounds)?);
+        }
     }
     let mut rates = Vec::new();
-    if !arguments.no_rates {
+    if measures(Part::Rates) {
         for rate in RATES {
             let ours: Vec<&Tracer> = installed.iter().copied().filter(|one| one.ours).collect();
             let load = Load::paced(rate);
             rates.extend(rounds(&bench, &ours, &load, arguments.rounds.min(3))?);
         }
     }
-    let text = report::markdown(&series, &rates, &absent)?;
+    let measured = Measured {
+        storms,
+        rates,
+        delays: measures(Part::Delays)
+            .then(|| delay::measure(&bench, &tracer, DELAYS))
+            .transpose()?,
+        growth: measures(Part::Core)
+            .then(|| growth::measure(root))
+            .transpose()?,
+        absent,
+    };
+    let text = report::markdown(&measured)?;
     println!("\n{text}");
     if arguments.write {
         fs::write(root.join(DOCUMENT), &text)?;
-        fs::write(root.join(PLOT), plot::svg(&rates))?;
+        fs::write(root.join(RATES_PLOT), plot::rates(&measured.rates))?;
+        if let Some(growth) = &measured.growth {
+            fs::write(root.join(GROWTH_PLOT), plot::growth(&growth.points))?;
+        }
     }
     Ok(())
 }

@@ -10,15 +10,17 @@ use std::hint::black_box;
 use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use jiff::tz::TimeZone;
-use tracer::decode::decode;
+use tracer::decode::{decode, socket_of};
 use tracer::diagnose::{Sources, diagnose};
 use tracer::event::Event;
 use tracer::render::{Format, Render as _, RenderOptions, Renderer};
 use tracer::session::ClockMap;
 use tracer::state::Names;
-use tracer::track::{Connection, Continued, Ending, Sink, Tracker, TrackerConfig, Transition};
+use tracer::track::{
+    Connection, Continued, Ending, Sink, Tracker, TrackerConfig, Transition, WARM_GROUP,
+};
 
-use workload::Workload;
+use workload::{Records, Workload};
 
 /// Records of one measurement.
 const RECORDS: usize = 200_000;
@@ -58,16 +60,10 @@ fn tracking(c: &mut Criterion) {
             b.iter_batched_ref(
                 || {
                     let mut tracker = tracker();
-                    for record in before.iter() {
-                        handle(&mut tracker, record, &mut Deaf);
-                    }
+                    handle_all(&mut tracker, &before, &mut Deaf);
                     tracker
                 },
-                |tracker| {
-                    for record in records.iter() {
-                        handle(tracker, record, &mut Deaf);
-                    }
-                },
+                |tracker| handle_all(tracker, &records, &mut Deaf),
                 BatchSize::PerIteration,
             );
         });
@@ -103,6 +99,17 @@ fn tracker() -> Tracker {
         max_connections: 2_000_000,
         ..TrackerConfig::default()
     })
+}
+
+/// As [`tracer::flow::Flow`] does it.
+fn handle_all(tracker: &mut Tracker, records: &Records, sink: &mut impl Sink) {
+    let mut ahead = records.iter().filter_map(socket_of);
+    for (index, record) in records.iter().enumerate() {
+        if index % WARM_GROUP == 0 {
+            tracker.warm(ahead.by_ref().take(WARM_GROUP));
+        }
+        handle(tracker, record, sink);
+    }
 }
 
 fn handle(tracker: &mut Tracker, record: &[u8], sink: &mut impl Sink) {

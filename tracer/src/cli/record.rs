@@ -183,6 +183,14 @@ enum Beside {
 }
 
 impl Consumer for Recording {
+    fn warm<'a>(&self, records: impl Iterator<Item = &'a [u8]>) {
+        match &self.beside {
+            Beside::Nothing => {}
+            Beside::View(view) => view.warm(records),
+            Beside::Count(flow) => flow.warm(records),
+        }
+    }
+
     fn input(&mut self, input: Input<'_>) {
         self.recorder.input(input);
         match &mut self.beside {

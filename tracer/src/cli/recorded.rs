@@ -21,7 +21,7 @@ use crate::pipeline::{Consumer as _, Stop, View};
 use crate::record::{self, Close, Damage, OpenError, Recording, Step, open};
 use crate::render::Render;
 use crate::session::{ClockMap, Session};
-use crate::track::{Tracker, TrackerConfig};
+use crate::track::{Tracker, TrackerConfig, WARM_GROUP};
 
 /// Between two looks at a file that is still being written.
 const FOLLOW_POLL: Duration = Duration::from_millis(100);
@@ -156,7 +156,11 @@ async fn feed<R: Render>(
         let mut wait = Duration::ZERO;
         match recording.step()? {
             Step::Inputs(mut inputs) => {
-                while let Some(input) = inputs.input() {
+                for index in 0.. {
+                    if index % WARM_GROUP == 0 {
+                        view.warm(inputs.ahead().take(WARM_GROUP));
+                    }
+                    let Some(input) = inputs.input() else { break };
                     notes.note(&input);
                     view.input(input);
                 }

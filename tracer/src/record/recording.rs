@@ -374,6 +374,11 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
+    /// The rows to come, as far as they are records; not yet in this run's terms.
+    pub fn ahead(&self) -> impl Iterator<Item = &[u8]> {
+        (self.next..self.rows.len()).filter_map(|index| self.rows.get(index))
+    }
+
     /// The next one.
     pub fn input(&mut self) -> Option<Input<'_>> {
         if let Some(lead) = self.lead.take() {

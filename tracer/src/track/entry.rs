@@ -6,6 +6,7 @@ use super::evidence::{Gathered, Opened};
 use super::half_open::{Pending, Taken};
 use super::mini::{After, Mini};
 use super::places::Places;
+use super::sockets::Warm;
 use super::steps::Steps;
 use super::{ConnId, Connection, Owner, OwnerProcess, OwnerSource, Role, Step};
 use crate::event::{
@@ -50,8 +51,8 @@ pub(super) struct Entry {
     from_birth: bool,
     has_gap: bool,
     steps: Steps,
-    /// State left by the last transition, kernel number.
-    last_from: i32,
+    /// State left by the last transition, see [`short`].
+    last_from: i8,
     /// Events lost in all when this was last touched.
     lost_before: Losses,
     /// See [`Gathered::incomplete`]; so far.
@@ -76,9 +77,14 @@ struct Aside {
 }
 
 /// One transition and what the tracker found about it.
-#[derive(Clone, Copy)]
 pub(super) struct Move {
     pub(super) event: StateEvent,
+    pub(super) found: Found,
+}
+
+/// What the tracker found about a transition.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
     pub(super) in_state_ns: Option<u64>,
     pub(super) since_listed: bool,
     pub(super) after_gap: bool,
@@ -107,7 +113,7 @@ impl Entry {
             from_birth: is_birth(event),
             has_gap: false,
             steps: Steps::default(),
-            last_from: event.from.to_kernel(),
+            last_from: short(event.from),
             lost_before: Losses::default(),
             incomplete: false,
             synacks_counted: false,
@@ -169,7 +175,7 @@ impl Entry {
             from_birth: false,
             has_gap: false,
             steps: Steps::found(event.state, event.seen_ns),
-            last_from: event.state.to_kernel(),
+            last_from: short(event.state),
             lost_before: lost,
             incomplete: false,
             synacks_counted: false,
@@ -211,11 +217,11 @@ impl Entry {
 
     /// Whether `event` is the last transition once more.
     pub(super) fn repeated_by(&self, event: &StateEvent) -> bool {
-        self.last_from == event.from.to_kernel() && self.state() == Some(event.to)
+        self.last_from == short(event.from) && self.state() == Some(event.to)
     }
 
     /// Takes in a transition of this life.
-    pub(super) fn advance(&mut self, event: &StateEvent, lost: Losses) -> Move {
+    pub(super) fn advance(&mut self, event: &StateEvent, lost: Losses) -> Found {
         let mut in_state_ns = None;
         let mut since_listed = false;
         let mut after_gap = false;
@@ -250,13 +256,12 @@ impl Entry {
         }
         let is_new = self.steps.len() == 0;
         self.push(event.to, Some(event.mono_ns));
-        self.last_from = event.from.to_kernel();
+        self.last_from = short(event.from);
         self.incomplete |= self.has_lost(lost) && !(is_new && self.from_birth);
         self.lost_before = lost;
         self.learn(event);
         self.count(event);
-        Move {
-            event: *event,
+        Found {
             in_state_ns,
             since_listed,
             after_gap,
@@ -268,7 +273,7 @@ impl Entry {
         if self.steps.push(Step { state, since_ns }) {
             self.has_gap = true;
             for held in self.aside.iter_mut().flat_map(|aside| &mut aside.held) {
-                held.steps = held.steps.saturating_sub(1);
+                held.found.steps = held.found.steps.saturating_sub(1);
             }
         }
     }
@@ -583,17 +588,20 @@ impl Entry {
     }
 
     /// Keeps a transition until the filter can decide. True when the oldest had to go for it.
-    pub(super) fn hold(&mut self, transition: Move) -> bool {
+    pub(super) fn hold(&mut self, event: &StateEvent, found: Found) -> bool {
         let moves = &mut self.aside.get_or_insert_default().held;
         let full = moves.len() >= MAX_HELD;
         if full {
             moves.remove(0);
             if let Some(first) = moves.first_mut() {
-                first.after_gap = true;
+                first.found.after_gap = true;
             }
             self.has_gap = true;
         }
-        moves.push(transition);
+        moves.push(Move {
+            event: *event,
+            found,
+        });
         full
     }
 
@@ -625,8 +633,7 @@ impl Entry {
         conn.owner_process = self.owner_process.as_deref().cloned().unwrap_or_default();
         conn.holders = self.holders().cloned();
         conn.listed_ns = self.steps.found_ns();
-        conn.steps.clear();
-        conn.steps.extend(self.steps.iter());
+        self.steps.write_to(&mut conn.steps);
         conn.from_birth = self.from_birth;
         conn.has_gap = self.has_gap;
         conn.as_of_ns = as_of_ns;
@@ -640,12 +647,30 @@ impl Entry {
     }
 }
 
+impl Warm for Entry {
+    fn warm(&self) -> u64 {
+        let ports = self.local.port ^ self.remote.port;
+        let first_ns = self.steps.found_ns().unwrap_or_default();
+        self.id.0
+            ^ self.half_open_ns
+            ^ first_ns
+            ^ u64::from(ports)
+            ^ u64::from(self.owner.pid.unwrap_or_default())
+            ^ u64::from(self.incomplete)
+    }
+}
+
 impl Move {
     /// Cuts `conn` back to what it was after this transition.
     pub(super) fn cut_back(&self, conn: &mut Connection) {
-        conn.steps.truncate(self.steps);
+        conn.steps.truncate(self.found.steps);
         conn.as_of_ns = self.event.mono_ns;
     }
+}
+
+/// The kernel number of a state in a byte; those too large for it, which TCP has none of, look alike.
+fn short(state: State) -> i8 {
+    i8::try_from(state.to_kernel()).unwrap_or(i8::MIN)
 }
 
 /// Whether a life starts with this transition. Out of `LISTEN` a listener can only close; anything else

@@ -104,7 +104,7 @@ impl Tracker {
         };
         if let Some(closed) = self.lingering.get_mut(*sk) {
             self.teller.change_mini(closed, change, sink);
-        } else if let Some(mini) = self.sockets.get_mut(sk).and_then(Entry::mini_mut) {
+        } else if let Some(mini) = self.sockets.get_mut(*sk).and_then(Entry::mini_mut) {
             // Its socket's last transition, on another CPU, is still to come.
             change(mini);
         }
@@ -235,7 +235,7 @@ impl Tracker {
     }
 }
 
-impl super::tracker::Teller {
+impl super::teller::Teller {
     /// Tells what changed of a mini-socket while its socket was not closed yet.
     pub(super) fn catch_up(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
         if let After::Mini(mini) = closed.entry.after() {

@@ -77,17 +77,17 @@ impl Steps {
         usize::from(self.inline) + self.spilled().len()
     }
 
+    /// Puts them in the place of what is in `out`.
+    pub(super) fn write_to(&self, out: &mut Vec<Step>) {
+        out.clear();
+        let inline = 0..usize::from(self.inline);
+        out.extend(inline.filter_map(|index| self.inline_at(index)));
+        out.extend_from_slice(self.spilled());
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Step> + '_ {
-        self.since_ns
-            .iter()
-            .zip(&self.states)
-            .take(usize::from(self.inline))
-            .enumerate()
-            .map(|(index, (since_ns, state))| Step {
-                state: State::from_kernel((*state).into()),
-                since_ns: (*since_ns != UNKNOWN && !(index == 0 && self.first_found))
-                    .then_some(*since_ns),
-            })
+        (0..usize::from(self.inline))
+            .filter_map(|index| self.inline_at(index))
             .chain(self.spilled().iter().copied())
     }
 
@@ -95,7 +95,7 @@ impl Steps {
     pub(super) fn last(&self) -> Option<Step> {
         match self.spilled().last() {
             Some(step) => Some(*step),
-            None => self.iter().last(),
+            None => self.inline_at(usize::from(self.inline).checked_sub(1)?),
         }
     }
 
@@ -109,6 +109,15 @@ impl Steps {
         {
             *since_ns = UNKNOWN;
         }
+    }
+
+    fn inline_at(&self, index: usize) -> Option<Step> {
+        let since_ns = *self.since_ns.get(index)?;
+        let is_known = since_ns != UNKNOWN && !(index == 0 && self.first_found);
+        Some(Step {
+            state: State::from_kernel((*self.states.get(index)?).into()),
+            since_ns: is_known.then_some(since_ns),
+        })
     }
 
     fn spilled(&self) -> &[Step] {

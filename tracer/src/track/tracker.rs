@@ -2,28 +2,19 @@
 
 use std::net::IpAddr;
 
-use hashlink::LinkedHashMap;
-use hashlink::linked_hash_map::{Entry as Slot, RawEntryMut};
-
-use super::entry::{Entry, Losses, Move, is_birth};
+use super::entry::{Entry, is_birth};
 use super::follow::Following;
-use super::half_open::HalfOpen;
 use super::linger::{Closed, Lingering};
-use super::listeners::{ListenerOwner, Listeners};
-use super::mini::{After, MiniEnd, MiniSight, TimeWait};
-use super::places::Places;
+use super::mini::{After, MiniSight, TimeWait};
 use super::recent::RecentlyClosed;
 use super::snapshot::Snapshot;
+use super::sockets::{self, Sockets};
 use super::stray::Stray;
-use super::{
-    ConnId, Connection, Ending, Gathered, HalfOpenConnection, Owner, OwnerProcess, OwnerSource,
-    Role, Sink, Transition,
-};
-use crate::event::{
-    AcceptEvent, Endpoint, Event, Evidence, EvidenceEvent, Family, Protocol, StateEvent,
-};
+use super::teller::Teller;
+use super::{ConnId, Connection, Ending, HalfOpenConnection, Owner, Role, Sink};
+use crate::event::{Event, Evidence, EvidenceEvent, Family, StateEvent};
 use crate::filter::{Filter, Known, Verdict};
-use crate::state::{State, legality};
+use crate::state::State;
 
 /// Listeners passed over at most to find a connection to forget.
 const SPARED: usize = 256;
@@ -93,7 +84,7 @@ pub struct Stats {
 pub struct Tracker {
     max_connections: usize,
     /// By socket address, the one touched last at the end.
-    pub(super) sockets: LinkedHashMap<u64, Entry>,
+    pub(super) sockets: Sockets<Entry>,
     /// Those that were there before the trace, and of which no event has come.
     pub(super) snapshot: Snapshot,
     pub(super) next_id: u64,
@@ -101,46 +92,23 @@ pub struct Tracker {
     /// Closed, but not told yet that they ended.
     pub(super) lingering: Lingering,
     pub(super) following: Following,
-    stray: Stray,
+    pub(super) stray: Stray,
     pub(super) teller: Teller,
-}
-
-/// All but the map of sockets, so that an entry can be worked on in its place.
-pub(super) struct Teller {
-    pub(super) filter: Filter,
-    pub(super) listeners: Listeners,
-    pub(super) half_open: HalfOpen,
-    pub(super) places: Places,
-    pub(super) lost: Losses,
-    pub(super) stats: Stats,
-    /// The births of mini-sockets are seen.
-    sees_minis: bool,
-    /// Filled in anew for each call of the sink.
-    pub(super) conn: Connection,
 }
 
 impl Tracker {
     /// A tracker that has seen nothing.
     pub fn new(config: TrackerConfig) -> Self {
         Self {
-            max_connections: config.max_connections.max(1),
-            sockets: LinkedHashMap::new(),
+            max_connections: config.max_connections.clamp(1, sockets::MAX),
+            sockets: Sockets::default(),
             snapshot: Snapshot::default(),
             next_id: 1,
             closed: RecentlyClosed::new(),
             lingering: Lingering::default(),
             following: Following::new(config.time_wait, config.minis),
             stray: Stray::default(),
-            teller: Teller {
-                filter: config.filter,
-                listeners: Listeners::default(),
-                half_open: HalfOpen::default(),
-                places: Places::default(),
-                lost: Losses::default(),
-                stats: Stats::default(),
-                sees_minis: config.minis.births,
-                conn: blank(),
-            },
+            teller: Teller::new(config.filter, config.minis.births),
         }
     }
 
@@ -155,6 +123,12 @@ impl Tracker {
             Event::Place(event) => self.teller.places.learn(event),
             Event::Socket(event) => self.handle_socket(event, sink),
         }
+    }
+
+    /// Reads what [`Self::handle`] will read for records of these sockets, so that it need not wait for memory:
+    /// called for [`WARM_GROUP`](super::WARM_GROUP) of them, the waits overlap. Changes nothing.
+    pub fn warm(&self, sks: impl Iterator<Item = u64>) {
+        self.sockets.warm(sks);
     }
 
     /// Takes in how many transitions, and how many accepts and pieces of evidence, were lost since the last
@@ -213,7 +187,7 @@ impl Tracker {
     /// What is known at `now_ns` of the selected connection or listener that has the socket at `sk`, if it
     /// is open.
     pub fn look(&mut self, sk: u64, now_ns: u64) -> Option<&Connection> {
-        let entry = self.sockets.get(&sk)?;
+        let entry = self.sockets.get(sk)?;
         if entry.verdict != Verdict::Yes {
             return None;
         }
@@ -232,7 +206,7 @@ impl Tracker {
         else {
             return None;
         };
-        let listener = self.sockets.get(&event.sk);
+        let listener = self.sockets.get(event.sk);
         let family = match local.addr {
             IpAddr::V4(_) => Family::Inet,
             IpAddr::V6(_) => Family::Inet6,
@@ -279,24 +253,29 @@ impl Tracker {
         self.teller.stats.events += 1;
         self.teller.half_open.watching(event.mono_ns);
 
-        if let Some(closed) = self.lingering.remove(event.sk) {
-            self.settle(closed, sink);
-        }
-        if let Slot::Occupied(mut slot) = self.sockets.entry(event.sk) {
-            if slot.get().continues_with(event) {
-                slot.to_back();
-                let entry = slot.get_mut();
-                Self::match_listed(&mut self.snapshot, &mut self.teller, entry, event, sink);
-                self.teller.advance(entry, event, sink);
-                if event.to == State::Closed {
-                    let entry = slot.remove();
-                    self.close(entry, event, sink);
-                }
-                return;
+        let Some(place) = self.sockets.find(event.sk) else {
+            // What is tracked as open does not linger.
+            if let Some(closed) = self.lingering.remove(event.sk) {
+                self.settle(closed, sink);
             }
-            let entry = slot.remove();
+            self.begin(event, sink);
+            return;
+        };
+        if let Some(entry) = self.sockets.at_mut(place)
+            && entry.continues_with(event)
+        {
+            Self::match_listed(&mut self.snapshot, &mut self.teller, entry, event, sink);
+            self.teller.advance(entry, event, sink);
+            if event.to != State::Closed {
+                self.sockets.touch(place);
+            } else if let Some((_, entry)) = self.sockets.take(place) {
+                self.close(entry, event, sink);
+            }
+            return;
+        }
+        if let Some((sk, entry)) = self.sockets.take(place) {
             self.teller
-                .end(event.sk, &entry, Ending::EndUnseen, event.mono_ns, sink);
+                .end(sk, &entry, Ending::EndUnseen, event.mono_ns, sink);
         }
         self.begin(event, sink);
     }
@@ -381,17 +360,18 @@ impl Tracker {
         }
         let filtered = self.teller.filter != Filter::default();
         for _ in 0..self.sockets.len().min(SPARED) {
-            match self.sockets.front_entry() {
-                Some(mut oldest)
-                    if oldest.get().role == Role::Listener
-                        || filtered && oldest.get().verdict == Verdict::Yes =>
-                {
-                    oldest.to_back();
+            let is_spared = |entry: &Entry| {
+                entry.role == Role::Listener || filtered && entry.verdict == Verdict::Yes
+            };
+            match self.sockets.oldest() {
+                Some(place) if self.sockets.at(place).is_some_and(is_spared) => {
+                    self.sockets.touch(place);
                 }
                 _ => break,
             }
         }
-        let oldest = self.sockets.pop_front();
+        let oldest = self.sockets.oldest();
+        let oldest = oldest.and_then(|place| self.sockets.take(place));
         if let Some((sk, entry)) = oldest.or_else(|| Some((0, self.snapshot.pop_listener()?))) {
             self.teller.stats.aged_out += 1;
             if entry.role == Role::Listener {
@@ -406,304 +386,9 @@ impl Tracker {
     /// state as it is cannot be told from a second one like it, so it does not count as repeated.
     fn is_repeated(&self, event: &StateEvent) -> bool {
         event.from != event.to
-            && match self.sockets.get(&event.sk) {
+            && match self.sockets.get(event.sk) {
                 Some(entry) => entry.repeated_by(event),
                 None => self.closed.repeated_by(event),
             }
-    }
-
-    fn handle_accept(&mut self, event: &AcceptEvent, sink: &mut (impl Sink + ?Sized)) {
-        self.teller.stats.accepts += 1;
-        if let RawEntryMut::Occupied(mut slot) = self.sockets.raw_entry_mut().from_key(&event.sk) {
-            if slot.get().can_be_accepted(event) {
-                slot.to_back();
-                self.teller.accept(slot.get_mut(), event, sink);
-                return;
-            }
-        } else if let Some(closed) = self.lingering.get_mut(event.sk)
-            && closed.entry.can_be_accepted(event)
-        {
-            // Reset in the queue, and handed out all the same.
-            self.teller.accept(&mut closed.entry, event, sink);
-            return;
-        }
-        self.teller.stats.accepts_unmatched += 1;
-        self.snapshot.remember_accept(event.sk, event.task);
-    }
-
-    fn handle_evidence(&mut self, event: &EvidenceEvent, sink: &mut (impl Sink + ?Sized)) {
-        self.teller.stats.evidence += 1;
-        self.teller.half_open.watching(event.mono_ns);
-        match &event.what {
-            Evidence::SynAckRetransmit {
-                netns,
-                local,
-                remote,
-            } => {
-                // With TCP fast open it is the socket of the connection that sends it.
-                if let Some(entry) = self.sockets.get_mut(&event.sk)
-                    && entry.role == Role::Server
-                {
-                    entry.note(event);
-                    return;
-                }
-                let half_open = &mut self.teller.half_open;
-                let dropped = half_open.retransmitted(*netns, local, remote, event.mono_ns);
-                self.teller.stats.half_open_dropped += u64::from(dropped.is_some());
-            }
-            Evidence::RequestBorn {
-                netns,
-                local,
-                remote,
-            } => {
-                let half_open = &mut self.teller.half_open;
-                let dropped = half_open.born(*netns, local, remote, event.mono_ns);
-                self.teller.stats.half_open_dropped += u64::from(dropped.is_some());
-            }
-            Evidence::MiniTimer { state } => {
-                let (mini, now_ns) = (event.sk, event.mono_ns);
-                self.news_of_mini(mini, now_ns, |mini| mini.rearm(*state, now_ns), sink);
-            }
-            Evidence::MiniEnd { state } => {
-                let (mini, now_ns) = (event.sk, event.mono_ns);
-                self.news_of_mini(mini, now_ns, |mini| mini.ended(*state, now_ns), sink);
-            }
-            Evidence::Destroyed => {
-                if let Some(entry) = self.sockets.remove(&event.sk) {
-                    self.teller
-                        .end(event.sk, &entry, Ending::EndUnseen, event.mono_ns, sink);
-                }
-            }
-            Evidence::MiniBorn { mini, .. } => {
-                self.mini_born(*mini, event.sk, sink);
-                self.note(event);
-            }
-            Evidence::Retransmit
-            | Evidence::ResetReceived
-            | Evidence::ResetSent { .. }
-            | Evidence::SocketError { .. }
-            | Evidence::HandedOver { .. } => self.note(event),
-        }
-    }
-
-    /// Evidence of a socket.
-    fn note(&mut self, event: &EvidenceEvent) {
-        if let Some(entry) = self.sockets.get_mut(&event.sk) {
-            entry.note(event);
-        } else if let Some(closed) = self.lingering.get_mut(event.sk) {
-            closed.entry.note(event);
-        } else {
-            self.teller.stats.evidence_unmatched += 1;
-            if event.what != Evidence::Retransmit {
-                self.stray.remember(event);
-            }
-        }
-    }
-}
-
-impl Teller {
-    /// Takes a transition into its life and tells or holds it.
-    fn advance(&mut self, entry: &mut Entry, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
-        let transition = entry.advance(event, self.lost);
-        self.take_half_open(entry, event);
-        if event.to == State::Closed
-            && self.sees_minis
-            && entry.after() == After::NotKnown
-            && entry.may_go_on()
-            && entry.is_complete(self.lost)
-        {
-            // It would have been born by now.
-            entry.evidence_mut().after = After::Nothing;
-        }
-        self.find_owner(entry, &transition);
-        entry.decide(&self.filter);
-        match entry.verdict {
-            Verdict::Yes => {
-                self.deliver_held(entry, sink);
-                entry.describe(&mut self.conn, event.sk, event.mono_ns, self.lost);
-                self.tell(&transition, sink);
-            }
-            Verdict::Undecided => {
-                self.stats.held_dropped += u64::from(entry.hold(transition));
-            }
-            Verdict::No => {}
-        }
-    }
-
-    fn accept(&mut self, entry: &mut Entry, event: &AcceptEvent, sink: &mut (impl Sink + ?Sized)) {
-        entry.role = Role::Server;
-        entry.offer_owner(
-            &event.task,
-            OwnerSource::Accept,
-            &mut self.places,
-            &self.filter,
-        );
-        self.decide(entry, sink);
-    }
-
-    /// Asks the filter once more, of what has become known beside a transition.
-    pub(super) fn decide(&mut self, entry: &mut Entry, sink: &mut (impl Sink + ?Sized)) {
-        entry.decide(&self.filter);
-        if entry.verdict == Verdict::Yes {
-            self.deliver_held(entry, sink);
-        }
-    }
-
-    fn find_owner(&mut self, entry: &mut Entry, transition: &Move) {
-        let event = &transition.event;
-        if let Some(task) = &event.task {
-            let source = match (event.from, event.to) {
-                (State::Closed, State::SynSent) => Some(OwnerSource::Connect),
-                (State::Closed, State::Listen) => Some(OwnerSource::Listen),
-                _ if is_birth(event) => None,
-                // A kernel thread that closes runs the last `fput` of somebody else's file.
-                _ => (task.kernel_thread != Some(true)).then_some(OwnerSource::Close),
-            };
-            if let Some(source) = source {
-                entry.offer_owner(task, source, &mut self.places, &self.filter);
-            }
-        }
-        match (event.from, event.to) {
-            (State::Closed, State::Listen) => {
-                self.listeners
-                    .add(entry, event.task.map(ListenerOwner::Task));
-            }
-            // Older kernels give the child its addresses after the first transition only.
-            (State::Listen | State::SynReceived, _)
-                if entry.role == Role::Server && entry.owner.source == OwnerSource::Unknown =>
-            {
-                self.offer_listener_owner(entry);
-            }
-            _ => {}
-        }
-    }
-
-    /// Takes the owner of its listener, until somebody accepts it.
-    pub(super) fn offer_listener_owner(&mut self, entry: &mut Entry) {
-        let (source, filter) = (OwnerSource::Listener, &self.filter);
-        match self.listeners.owner_of(entry) {
-            Some(ListenerOwner::Task(task)) => {
-                entry.offer_owner(&task, source, &mut self.places, filter);
-            }
-            Some(ListenerOwner::Holders(holders)) => entry.offer_owners(&holders, source, filter),
-            None => {}
-        }
-    }
-
-    fn deliver_held(&mut self, entry: &mut Entry, sink: &mut (impl Sink + ?Sized)) {
-        for transition in &entry.take_held() {
-            entry.describe(
-                &mut self.conn,
-                transition.event.sk,
-                transition.event.mono_ns,
-                self.lost,
-            );
-            transition.cut_back(&mut self.conn);
-            self.tell(transition, sink);
-        }
-    }
-
-    fn tell(&self, transition: &Move, sink: &mut (impl Sink + ?Sized)) {
-        let event = transition.event;
-        sink.transition(
-            &self.conn,
-            &Transition {
-                event,
-                in_state_ns: transition.in_state_ns,
-                since_listed: transition.since_listed,
-                legality: legality(event.protocol, event.from, event.to),
-                after_gap: transition.after_gap,
-            },
-        );
-    }
-
-    /// A child that got its socket takes over what was counted while it had none. Older kernels give it
-    /// its addresses with the second transition only.
-    fn take_half_open(&mut self, entry: &mut Entry, event: &StateEvent) {
-        let completes = matches!(event.to, State::SynReceived | State::Established);
-        if entry.role != Role::Server || !completes || entry.remote.port == 0 {
-            return;
-        }
-        entry.synacks_counted |= self.half_open.covers(event.mono_ns);
-        let taken = self
-            .half_open
-            .take(entry.netns, &entry.local, &entry.remote, event.mono_ns);
-        if let Some(taken) = taken {
-            entry.take_over(&taken);
-        }
-    }
-
-    /// The socket was closed; the end is told later.
-    fn closed(&mut self, entry: &mut Entry, event: &StateEvent) {
-        if entry.role == Role::Listener {
-            self.listeners.remove(entry);
-            self.listeners.closed(entry, event.mono_ns);
-            self.half_open.listener_closed(entry.netns, &entry.local);
-        } else if entry.role == Role::Server
-            && entry.owner.source != OwnerSource::Accept
-            && self.listeners.closed_before(entry, event.mono_ns)
-        {
-            entry.evidence_mut().listener_closed = true;
-        }
-    }
-
-    /// As of the end of its mini-socket, where that is known.
-    pub(super) fn end_closed(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
-        let as_of_ns = match closed.entry.after() {
-            After::Mini(mini) => match mini.end {
-                MiniEnd::At(end_ns) => end_ns.max(closed.at_ns),
-                MiniEnd::NotSeen | MiniEnd::Gone => mini.seen_ns.max(closed.at_ns),
-            },
-            After::NotKnown | After::Nothing => closed.at_ns,
-        };
-        self.end(closed.sk, &closed.entry, Ending::Closed, as_of_ns, sink);
-    }
-
-    pub(super) fn end(
-        &mut self,
-        sk: u64,
-        entry: &Entry,
-        ending: Ending,
-        now_ns: u64,
-        sink: &mut (impl Sink + ?Sized),
-    ) {
-        if entry.role == Role::Listener && ending != Ending::Closed {
-            self.listeners.remove(entry);
-        }
-        match entry.verdict {
-            Verdict::Yes => {
-                entry.describe(&mut self.conn, sk, now_ns, self.lost);
-                sink.ended(&self.conn, ending);
-            }
-            Verdict::Undecided => self.stats.undecided += 1,
-            Verdict::No => {}
-        }
-    }
-}
-
-/// A connection to be filled in.
-fn blank() -> Connection {
-    let nowhere = Endpoint {
-        addr: std::net::Ipv4Addr::UNSPECIFIED.into(),
-        port: 0,
-    };
-    Connection {
-        id: ConnId(0),
-        sk: 0,
-        netns: None,
-        family: Family::Other(0),
-        protocol: Protocol::Other(0),
-        local: nowhere,
-        remote: nowhere,
-        role: Role::Unknown,
-        owner: Owner::UNKNOWN,
-        owner_process: OwnerProcess::default(),
-        holders: None,
-        steps: Vec::new(),
-        from_birth: false,
-        has_gap: false,
-        listed_ns: None,
-        as_of_ns: 0,
-        evidence: Gathered::default(),
     }
 }

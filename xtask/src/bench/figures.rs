@@ -18,6 +18,17 @@ pub(super) struct Traced {
     pub(super) output_bytes: u64,
     /// Peak of its resident memory.
     pub(super) peak_bytes: u64,
+    /// What it says itself; ours only.
+    pub(super) said: Said,
+}
+
+/// What a tracer says of its own work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Transitions for which the kernel refused to run the first program, and which the second recorded.
+    pub(super) recovered: Option<u64>,
+    /// Transitions lost.
+    pub(super) lost: Option<u64>,
 }
 
 /// All rounds of one tracer under one load.
@@ -89,6 +100,19 @@ impl Series {
             let all = ratio(round.with.storm.transitions)?;
             Some((all - ratio(round.with.events?)?) / all * 1e6)
         })
+    }
+
+    /// Transitions that were refused and recovered all the same, in parts per million.
+    pub(super) fn recovered_ppm(&self) -> Option<Spread> {
+        self.spread(|round| {
+            let all = ratio(round.with.storm.transitions)?;
+            Some(ratio(round.with.said.recovered?)? / all * 1e6)
+        })
+    }
+
+    /// Transitions that the tracer itself says it has lost, in all rounds.
+    pub(super) fn lost(&self) -> Option<u64> {
+        self.rounds.iter().map(|round| round.with.said.lost).sum()
     }
 
     fn spread(&self, figure: impl Fn(&Round) -> Option<f64>) -> Option<Spread> {

@@ -10,12 +10,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::figures::Traced;
+use super::figures::{Said, Traced};
 use super::storm::{Load, Storm};
 use super::tracers::Tracer;
 
 /// A tracer that does not end by then is stuck.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Where a tracer's messages go.
+const WORDS: &str = "words";
 const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// Where runs leave their output.
@@ -38,18 +40,22 @@ impl Bench {
     }
 
     /// The storm alone.
-    #[expect(clippy::unused_self, reason = "a run like the others")]
     pub(super) fn storm(&self, load: &Load) -> Result<Storm> {
-        let output = Command::new(std::env::current_exe()?)
-            .args(load.command_line())
-            .stdin(Stdio::null())
-            .output()?;
+        let output = self.storm_command(load)?.output()?;
         ensure!(
             output.status.success(),
             "the storm failed: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
         Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// To be run, in a process of its own.
+    #[expect(clippy::unused_self, reason = "a run like the others")]
+    pub(super) fn storm_command(&self, load: &Load) -> Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(load.command_line()).stdin(Stdio::null());
+        Ok(command)
     }
 
     /// Whether a tracer runs here, or why not.
@@ -71,6 +77,11 @@ impl Bench {
             cpu_ns: run.cpu_ns,
             output_bytes: fs::metadata(&run.file)?.len(),
             peak_bytes,
+            said: if tracer.ours {
+                said(&fs::read_to_string(self.folder.join(WORDS))?)
+            } else {
+                Said::default()
+            },
         })
     }
 
@@ -94,7 +105,8 @@ impl Bench {
     fn run<T>(&self, tracer: &Tracer, work: impl FnOnce(&Child) -> Result<T>) -> Result<Run<T>> {
         let file = self.folder.join("output");
         let _ = fs::remove_file(&file);
-        let mut child = tracer.command(&file)?.spawn()?;
+        let words = fs::File::create(self.folder.join(WORDS))?;
+        let mut child = tracer.command(&file)?.stderr(words).spawn()?;
         thread::sleep(tracer.settle);
         if let Some(status) = child.try_wait()? {
             bail!("{} ended by itself: {status}", tracer.name);
@@ -135,9 +147,15 @@ pub(super) fn cpu_ns(usage: &Usage) -> f64 {
         .sum()
 }
 
-fn stop(child: &mut Child) -> Result<()> {
+/// Asks it to end, as Ctrl-C does.
+pub(super) fn interrupt(child: &Child) -> Result<()> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     kill_process(pid.context("no process id")?, Signal::INT)?;
+    Ok(())
+}
+
+fn stop(child: &mut Child) -> Result<()> {
+    interrupt(child)?;
     let deadline = Instant::now() + PATIENCE;
     while child.try_wait()?.is_none() {
         if Instant::now() > deadline {
@@ -167,6 +185,27 @@ fn programs_ns(child: &Child) -> Result<u64> {
     Ok(sum)
 }
 
+/// What the closing words of ours say.
+fn said(words: &str) -> Said {
+    let number_before = |what: &str| {
+        let line = words.lines().find(|line| line.contains(what))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let nothing = ["no event was lost", "no transition was lost"]
+        .iter()
+        .any(|nothing| words.contains(nothing));
+    let lost = if nothing {
+        Some(0)
+    } else {
+        number_before(" lost:")
+    };
+    Said {
+        // It says nothing where there was none, but always whether something was lost.
+        recovered: number_before("recorded by the second program").or(lost.and(Some(0))),
+        lost,
+    }
+}
+
 fn number_after(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     rest.split_whitespace().next()?.parse().ok()
@@ -182,5 +221,22 @@ mod tests {
         assert_eq!(number_after(status, "VmHWM:"), Some(1234));
         assert_eq!(number_after("run_time_ns:\t77\n", "run_time_ns:"), Some(77));
         assert_eq!(number_after("", "run_time_ns:"), None);
+    }
+
+    #[test]
+    fn closing_words() {
+        let numbers = |recovered, lost| Said { recovered, lost };
+        for (words, expected) in [
+            ("", numbers(None, None)),
+            ("9 shown\nno event was lost\n", numbers(Some(0), Some(0))),
+            (
+                "3 transitions recorded by the second program where the first could not run\n\
+                 17 transitions were lost:\n      17  the ring buffer was full\n",
+                numbers(Some(3), Some(17)),
+            ),
+            ("no transition was lost, but:\n", numbers(Some(0), Some(0))),
+        ] {
+            assert_eq!(said(words), expected, "{words}");
+        }
     }
 }

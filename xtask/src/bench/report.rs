@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use super::delay::Delays;
 use super::figures::{Series, Spread};
+use super::growth::Growth;
 
 const HEAD: &str = "\
 # Benchmarks
@@ -21,12 +23,50 @@ shared, and absolute times are not those of another.
 | own CPU | processor time of the tracer's process for a million transitions |
 | program | time in its kernel programs for each transition, as the kernel measures it (`bpf_stats`) |
 | missed | transitions of the storm that are not in the output, of a million |
+| recovered | transitions for which the kernel refused to run a program, and which the second of the pair recorded, of a million |
+| lost | transitions that the tracer itself says it has lost, in all rounds |
 
 ";
 
+/// All that was measured.
+pub(super) struct Measured {
+    pub(super) storms: Vec<Series>,
+    pub(super) rates: Vec<Series>,
+    pub(super) delays: Option<Delays>,
+    pub(super) growth: Option<Growth>,
+    /// What could not be measured, and why.
+    pub(super) absent: Vec<String>,
+}
+
 /// Everything measured, as Markdown.
-pub(super) fn markdown(series: &[Series], rates: &[Series], absent: &[String]) -> Result<String> {
+pub(super) fn markdown(measured: &Measured) -> Result<String> {
     let mut out = HEAD.to_owned();
+    push_storms(&mut out, &measured.storms)?;
+    push_rates(&mut out, &measured.rates)?;
+    if let Some(delays) = &measured.delays {
+        writeln!(
+            out,
+            "\n## Start and stop\n\n\
+             | from | to | milliseconds |\n|---|---|---|\n\
+             | start of the process | first transition told | {} |\n\
+             | SIGINT | end of the process | {} |",
+            cell(Some(delays.start_ms), 0),
+            cell(Some(delays.stop_ms), 0),
+        )?;
+    }
+    if let Some(growth) = &measured.growth {
+        push_growth(&mut out, growth)?;
+    }
+    if !measured.absent.is_empty() {
+        writeln!(out, "\n## Not measured\n")?;
+        for line in &measured.absent {
+            writeln!(out, "- {line}")?;
+        }
+    }
+    Ok(out)
+}
+
+fn push_storms(out: &mut String, series: &[Series]) -> Result<()> {
     let mut load = None;
     for one in series {
         if load != Some(&one.load.name) {
@@ -39,8 +79,8 @@ pub(super) fn markdown(series: &[Series], rates: &[Series], absent: &[String]) -
             writeln!(
                 out,
                 "\n## {what}\n\n{} connections, {} rounds.\n\n\
-                 | tracer | + CPU us/conn | speed | own CPU s/M | program ns | bytes/transition | peak MiB | missed ppm |\n\
-                 |---|---|---|---|---|---|---|---|",
+                 | tracer | + CPU us/conn | speed | own CPU s/M | program ns | bytes/transition | peak MiB | missed ppm | recovered ppm | lost |\n\
+                 |---|---|---|---|---|---|---|---|---|---|",
                 one.rounds
                     .first()
                     .map_or(0, |round| round.without.connections),
@@ -49,7 +89,7 @@ pub(super) fn markdown(series: &[Series], rates: &[Series], absent: &[String]) -
         }
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             one.tracer,
             cell(one.added_us(), 1),
             cell(one.speed_kept(), 2),
@@ -59,8 +99,14 @@ pub(super) fn markdown(series: &[Series], rates: &[Series], absent: &[String]) -
             cell(one.bytes_per_event(), 1),
             cell(one.peak_mebibytes(), 0),
             cell(one.missed_ppm(), 0),
+            cell(one.recovered_ppm(), 0),
+            one.lost().map_or("-".to_owned(), |count| count.to_string()),
         )?;
     }
+    Ok(())
+}
+
+fn push_rates(out: &mut String, rates: &[Series]) -> Result<()> {
     if !rates.is_empty() {
         out.push_str(
             "\n## At fixed rates\n\n\
@@ -79,13 +125,32 @@ pub(super) fn markdown(series: &[Series], rates: &[Series], absent: &[String]) -
             )?;
         }
     }
-    if !absent.is_empty() {
-        writeln!(out, "\nNot measured:\n")?;
-        for line in absent {
-            writeln!(out, "- {line}")?;
-        }
+    Ok(())
+}
+
+fn push_growth(out: &mut String, growth: &Growth) -> Result<()> {
+    out.push_str(
+        "\n## The core, by connections open\n\n\
+         What one processor needs to decode a transition and to follow its connection, each transition of another\n\
+         connection than the one before (`cargo bench -p tracer --bench core`). The ranges are Criterion's.\n\n\
+         ![Time for each event by connections open](benchmarks-growth.svg)\n\n\
+         | connections open | ns/event | M events/s |\n|---|---|---|\n",
+    );
+    for point in &growth.points {
+        writeln!(
+            out,
+            "| {} | {} | {:.1} |",
+            point.open,
+            cell(Some(point.event_ns), 0),
+            1e3 / point.event_ns.median,
+        )?;
     }
-    Ok(out)
+    writeln!(
+        out,
+        "\nMemory (`tracer/tests/memory.rs`): {}.",
+        growth.memory
+    )?;
+    Ok(())
 }
 
 fn cell(spread: Option<Spread>, digits: usize) -> String {

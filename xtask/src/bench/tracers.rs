@@ -70,6 +70,11 @@ pub(super) fn all(tracer: &Path) -> Vec<Tracer> {
     vec![
         ours("tracer -o text", &["-o", "text"], true),
         ours("tracer -o jsonl", &["-o", "jsonl"], true),
+        Tracer {
+            output: Output::File,
+            reader: Some(&["replay"]),
+            ..ours("tracer record", &["record", "-o"], true)
+        },
         ours("tracer --port of others", &["--port", "1"], false),
         Tracer {
             counts: false,
@@ -164,10 +169,7 @@ impl Tracer {
     /// Ready to be started, writing to `file`.
     pub(super) fn command(&self, file: &Path) -> Result<Command> {
         let mut command = Command::new(&self.program);
-        command
-            .args(self.arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null());
+        command.args(self.arguments).stdin(Stdio::null());
         match self.output {
             Output::Stdout => command.stdout(std::fs::File::create(file)?),
             Output::File => command.arg(file).stdout(Stdio::null()),

@@ -166,9 +166,8 @@ fn a_life_with_too_many_states_keeps_its_first_and_last_and_says_so() {
 
 #[test]
 fn an_open_connection_takes_little_memory() {
-    // A node of the map holds two links, the key and the entry; the allocator adds a word.
-    let node = 3 * size_of::<u64>() + size_of::<entry::Entry>();
-    assert!(node + size_of::<u64>() <= 256, "{node}");
+    let bytes = sockets::Sockets::<entry::Entry>::BYTES_EACH;
+    assert!(bytes <= 256, "{bytes}");
 }
 
 #[test]
