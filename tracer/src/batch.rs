@@ -47,19 +47,22 @@ impl Batch {
         self.bytes.get(start..*self.ends.get(index)?)
     }
 
-    /// Appends a record of `length` zero bytes; yields it, and those before it.
-    pub fn grow(&mut self, length: usize) -> (Rows<'_>, &mut [u8]) {
+    /// Makes room for so many records, of so many bytes together.
+    pub fn reserve(&mut self, records: usize, bytes: usize) {
+        self.ends.reserve_exact(records);
+        self.bytes.reserve_exact(bytes);
+    }
+
+    /// Appends a record, to be changed at once; yields those before it and itself.
+    pub fn push_copy(&mut self, record: &[u8]) -> (Rows<'_>, &mut [u8]) {
         let start = self.bytes.len();
-        self.bytes.resize(start + length, 0);
+        self.push(record);
         let (bytes, fresh) = self.bytes.split_at_mut(start);
-        self.ends.push(start + length);
-        (
-            Rows {
-                bytes,
-                ends: &self.ends,
-            },
-            fresh,
-        )
+        let rows = Rows {
+            bytes,
+            ends: &self.ends,
+        };
+        (rows, fresh)
     }
 
     /// The records.
@@ -114,10 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn a_record_grows_beside_those_before_it() {
+    fn a_record_is_changed_beside_those_before_it() {
         let mut batch = Batch::default();
         batch.push(b"one");
-        let (before, fresh) = batch.grow(2);
+        let (before, fresh) = batch.push_copy(b"tx");
         assert_eq!((before.get(0), before.get(1)), (Some(&b"one"[..]), None));
         fresh.copy_from_slice(b"to");
         assert_eq!(batch.iter().collect::<Vec<_>>(), [&b"one"[..], b"to"]);

@@ -254,6 +254,8 @@ impl<R: Render> Flow<R> {
 
     /// Tells of the connections that are still open, and writes the end.
     pub fn finish(&mut self, now_ns: u64) -> Totals {
+        // What could not be decoded since the last tick was not told yet.
+        self.set_losses(self.kernel_lost, now_ns);
         self.tracker.finish(now_ns, &mut self.shown);
         let stats = self.tracker.stats();
         let totals = Totals {

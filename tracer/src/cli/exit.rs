@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::kernel;
+use crate::render::is_plain;
 
 /// How the command ended. The numbers are part of the interface: README and `--help` list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +80,28 @@ impl From<kernel::Error> for Failure {
     }
 }
 
-/// Writes a line to stderr; that nobody reads it is no error.
-pub(super) fn talk(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+/// Writes lines to stderr; that nobody reads them is no error. What a file or a process could have put
+/// into them to move the cursor or hide a line is shown as an escape.
+pub(super) fn talk(lines: &str) {
+    talk_after("", lines);
+}
+
+/// Likewise, behind something that is for the terminal.
+pub(super) fn talk_after(control: &str, lines: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{control}{}", visible(lines));
+}
+
+/// The same lines with all else that is not plainly visible as an escape.
+fn visible(lines: &str) -> String {
+    let mut text = String::with_capacity(lines.len());
+    for c in lines.chars() {
+        if c == '\n' || is_plain(c) {
+            text.push(c);
+        } else {
+            text.extend(c.escape_default());
+        }
+    }
+    text
 }
 
 /// Writes data to stdout; a closed pipe is no error.
@@ -94,5 +114,17 @@ pub(super) fn print(text: &str) -> Result<Exit, Failure> {
             Exit::Output,
             format!("cannot write to standard output: {error}"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_chose_does_not_reach_the_terminal() {
+        let text = "session \u{1b}[2J of \u{202e}host\nhint: C:\\x";
+        let shown = "session \\u{1b}[2J of \\u{202e}host\nhint: C:\\x";
+        assert_eq!(visible(text), shown);
     }
 }

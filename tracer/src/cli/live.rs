@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use super::args::{FilterArgs, LimitArgs, MAX_CONNECTIONS};
 use super::destination::Destination;
-use super::exit::{Exit, Failure, talk};
+use super::exit::{Exit, Failure, talk, talk_after};
 use super::logging;
 use super::source::{End, Viewing};
 use crate::batch::Batch;
@@ -153,7 +153,7 @@ pub(super) fn talk_at_the_end(words: &str) {
     } else {
         ""
     };
-    talk(&format!("{home}{}", words.trim_end()));
+    talk_after(home, words.trim_end());
 }
 
 pub(super) fn filter(arguments: &FilterArgs) -> Filter {

@@ -109,6 +109,21 @@ impl<'a> Recorded<'a> {
         }))
     }
 
+    /// A file alone does not make tracer take more memory than it would by itself.
+    fn max_connections(&self) -> usize {
+        if let Some(asked) = self.max_connections {
+            return asked;
+        }
+        let recorded = self.recording.header().max_connections;
+        if let Some(recorded) = recorded.filter(|recorded| *recorded > MAX_CONNECTIONS) {
+            talk(&format!(
+                "note: it was recorded with --max-connections {recorded}; give that to keep more than \
+                 {MAX_CONNECTIONS} in memory"
+            ));
+        }
+        recorded.unwrap_or(MAX_CONNECTIONS).min(MAX_CONNECTIONS)
+    }
+
     fn flow<R: Render>(
         &self,
         renderer: R,
@@ -121,10 +136,7 @@ impl<'a> Recorded<'a> {
             .to_filter()
             .map_err(|error| Failure::new(Exit::Failed, error))?;
         let tracker = Tracker::new(TrackerConfig {
-            max_connections: self
-                .max_connections
-                .or(header.max_connections)
-                .unwrap_or(MAX_CONNECTIONS),
+            max_connections: self.max_connections(),
             filter: filter(self.filters).and_within(recorded),
             time_wait: viewing.time_wait,
             minis: header.minis,
@@ -331,6 +343,12 @@ impl Notes {
                 ));
             }
         }
+        if end.beyond > 0 {
+            talk(&format!(
+                "tracer: {} bytes behind the end of the session are no part of it, and were not read",
+                end.beyond
+            ));
+        }
         if end.unknown > 0 {
             talk(&format!(
                 "note: {} items of a newer version of tracer were passed over",
@@ -340,7 +358,15 @@ impl Notes {
     }
 
     fn exit(&self) -> Exit {
-        if self.damaged { Exit::Failed } else { Exit::Ok }
+        let beyond = match self.how_it_ends {
+            HowItEnds::Read(end) => end.beyond,
+            HowItEnds::Enough | HowItEnds::Interrupted => 0,
+        };
+        if self.damaged || beyond > 0 {
+            Exit::Failed
+        } else {
+            Exit::Ok
+        }
     }
 }
 

@@ -48,6 +48,11 @@ impl<'a> Cursor<'a> {
 
     /// What [`put_varint`] wrote.
     pub(super) fn varint(&mut self) -> Result<u64, Corrupt> {
+        // Most are small.
+        if let Some((byte @ ..0x80, rest)) = self.0.split_first() {
+            self.0 = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

@@ -113,6 +113,18 @@ const PLAIN: [(u16, &str, usize); 16] = [
 ];
 
 impl Layout {
+    /// Whether it can be true: each part has a flag of its own, and the header has 16 bits for them.
+    pub fn is_possible(&self) -> bool {
+        self.kinds.values().all(|kind| {
+            let mut known = 0;
+            kind.parts.iter().all(|part| {
+                let is_new = part.flag.is_power_of_two() && known & part.flag == 0;
+                known |= part.flag;
+                is_new
+            })
+        })
+    }
+
     /// That of this version.
     pub fn of_this_version() -> Self {
         let part = |name: &str, flag, bytes| Part {
@@ -226,6 +238,26 @@ fn put_sized(out: &mut Vec<u8>, bytes: &[u8], size: usize) {
 mod tests {
     use super::*;
     use crate::decode::decode;
+
+    #[test]
+    fn a_layout_with_more_parts_than_flags_is_impossible() {
+        assert!(Layout::of_this_version().is_possible());
+        for flags in [&[1, 2, 1][..], &[3], &[0]] {
+            let parts = flags.iter().map(|flag| Part {
+                flag: *flag,
+                ..Part::default()
+            });
+            let kind = Kind {
+                parts: parts.collect(),
+                ..Kind::default()
+            };
+            let layout = Layout {
+                kinds: [(1, kind)].into(),
+                ..Layout::default()
+            };
+            assert!(!layout.is_possible(), "{flags:?}");
+        }
+    }
 
     /// Adding a kind to the wire without saying here what it consists of would make files that no
     /// later version can read.

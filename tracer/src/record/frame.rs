@@ -12,7 +12,9 @@ pub const MAGIC: [u8; 8] = *b"\x89tcpREC\n";
 /// Bytes before the payload.
 pub const HEAD: usize = 112;
 /// Bytes of a payload at most, compressed or not.
-pub const MAX_PAYLOAD: usize = 16 << 20;
+pub const MAX_PAYLOAD: usize = 4 << 20;
+/// Bytes of a header at most, as JSON: what is made of it takes far more.
+pub const MAX_HEADER: usize = 1 << 20;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +257,10 @@ impl Maker {
         context: &Context,
         out: &mut Vec<u8>,
     ) -> std::io::Result<()> {
+        if json.len() > MAX_HEADER {
+            let what = "the filters are too long to be recorded";
+            return Err(std::io::Error::other(what));
+        }
         let head = Head {
             first_ns: now_ns,
             last_ns: now_ns,
@@ -320,11 +326,17 @@ impl Opener {
     /// The plain bytes of a payload, never more than [`MAX_PAYLOAD`].
     pub fn plain<'a>(&'a mut self, head: &Head, payload: &'a [u8]) -> Result<&'a [u8], String> {
         let size = usize::try_from(head.size).unwrap_or(usize::MAX);
-        if size > MAX_PAYLOAD {
+        let most = if head.kind == Kind::Header {
+            MAX_HEADER
+        } else {
+            MAX_PAYLOAD
+        };
+        if size > most {
             return Err(format!("it claims to hold {size} bytes"));
         }
         match head.codec {
-            CODEC_NONE => Ok(payload),
+            CODEC_NONE if payload.len() == size => Ok(payload),
+            CODEC_NONE => Err("it has another size than announced".to_owned()),
             CODEC_ZSTD => {
                 self.plain.clear();
                 self.plain.reserve(size);
@@ -434,18 +446,24 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused_before_it_takes_memory() {
-        let zeros = vec![0; MAX_PAYLOAD + 1];
-        let mut out = Vec::new();
-        Maker::new()
+        for (kind, most) in [(Kind::Header, MAX_HEADER), (Kind::Block, MAX_PAYLOAD)] {
+            let payload = zstd::bulk::compress(&vec![0; most + 1], LEVEL).unwrap();
+            let size = u32::try_from(most + 1).unwrap();
+            let honest = Head {
+                size,
+                ..Maker::head(kind, LAYOUT_JSON, &Context::default())
+            };
+            let mut opener = Opener::new().unwrap();
+            assert!(opener.plain(&honest, &payload).is_err());
+            // One that lies about its size.
+            let lie = Head { size: 10, ..honest };
+            assert!(opener.plain(&lie, &payload).is_err());
+            assert!(opener.plain.capacity() < 4096);
+        }
+        let json = vec![b' '; MAX_HEADER + 1];
+        let made = Maker::new()
             .unwrap()
-            .header(&zeros, 0, &Context::default(), &mut out)
-            .unwrap();
-        let head = Head::parse(out.first_chunk().unwrap()).unwrap();
-        let mut opener = Opener::new().unwrap();
-        assert!(opener.plain(&head, &out[HEAD..]).is_err());
-        // One that lies about its size.
-        let lie = Head { size: 10, ..head };
-        assert!(opener.plain(&lie, &out[HEAD..]).is_err());
-        assert!(opener.plain.capacity() < 4096);
+            .header(&json, 0, &Context::default(), &mut Vec::new());
+        assert!(made.is_err());
     }
 }

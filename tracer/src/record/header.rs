@@ -58,6 +58,9 @@ pub enum HeaderError {
     /// It is not JSON, or not as a header should be.
     #[error("the header cannot be understood")]
     Json(#[from] serde_json::Error),
+    /// It says of records what cannot be.
+    #[error("the header describes records in an impossible way")]
+    Layout,
     /// Another version wrote the file.
     #[error(
         "it has format version {0}, and this tracer reads up to {FORMAT}\nhint: use the tracer that recorded it, or a newer one"
@@ -116,7 +119,12 @@ impl Header {
         if format != FORMAT {
             return Err(HeaderError::Version(format));
         }
-        Ok(serde_json::from_slice(json)?)
+        let header: Self = serde_json::from_slice(json)?;
+        if header.wire.is_possible() {
+            Ok(header)
+        } else {
+            Err(HeaderError::Layout)
+        }
     }
 
     /// Tells the frames of the session: see [`super::frame::Head::session`].

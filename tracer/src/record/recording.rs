@@ -96,6 +96,7 @@ pub struct Recording {
     ended: Option<u64>,
     continued: bool,
     torn: u64,
+    beyond: u64,
     unknown: u64,
 }
 
@@ -134,6 +135,8 @@ pub struct End {
     pub at_ns: u64,
     /// What stands at the end.
     pub how: Close,
+    /// Bytes behind the end of a file's part of the session: they belong to nothing.
+    pub beyond: u64,
     /// Rows and frames of kinds that this version does not know: passed over.
     pub unknown: u64,
 }
@@ -204,6 +207,7 @@ impl Recording {
             ended: None,
             continued: false,
             torn: 0,
+            beyond: 0,
             unknown: 0,
         }
     }
@@ -243,9 +247,13 @@ impl Recording {
                     return Ok(self.inputs(lead));
                 }
                 Found::Nothing { torn } => {
-                    self.torn = torn;
-                    if self.parts.is_empty() && !self.continued {
-                        return Ok(self.pause());
+                    if self.ended.is_some() || self.continued {
+                        self.beyond = self.beyond.saturating_add(torn);
+                    } else {
+                        self.torn = torn;
+                        if self.parts.is_empty() {
+                            return Ok(self.pause());
+                        }
                     }
                     // What is missing at its end is told by what the next has before it.
                     self.reader = None;
@@ -275,6 +283,7 @@ impl Recording {
     /// because what did is damaged.
     fn take_block(&mut self, head: &Head) -> Option<Input<'static>> {
         self.last_ns = self.last_ns.max(head.last_ns);
+        self.continued = false;
         let rows = self.reader.as_ref().map(Reader::rows)?;
         let mut told = self.lost;
         for row in rows.iter().filter_map(row::parse_own_row) {
@@ -326,6 +335,7 @@ impl Recording {
         Step::End(End {
             at_ns: self.ended.unwrap_or(self.last_ns),
             how,
+            beyond: self.beyond,
             unknown: self.unknown,
         })
     }

@@ -1,5 +1,6 @@
 //! From inputs through files to inputs.
 
+mod hostile;
 mod sample;
 
 use std::path::{Path, PathBuf};
@@ -207,6 +208,7 @@ fn records(inputs: &[Owned]) -> Vec<Owned> {
 const WHOLE: End = End {
     at_ns: END_NS,
     how: Close::Whole,
+    beyond: 0,
     unknown: 0,
 };
 

@@ -237,8 +237,11 @@ impl Writer {
         Ok(!self.full)
     }
 
-    /// Brings all to the disk.
+    /// Leaves a copy of the header, and brings all to the disk.
     pub(super) fn finish(mut self) -> Result<Written, WriteError> {
+        if !self.full {
+            self.copy_header()?;
+        }
         self.sync()?;
         let paths = match &self.target {
             Target::Stream(_) => vec!["standard output".to_owned()],

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::batch::Batch;
+use crate::record::bytes::put_varint;
 
 fn encode(rows: &Batch) -> Vec<u8> {
     let mut columns = Vec::new();
@@ -134,4 +136,35 @@ proptest! {
         columns.truncate(cut.index(columns.len()));
         let _ = decode(&columns, rows.len(), &mut Batch::default());
     }
+}
+
+/// One group of one long row, each byte of which is a lane of its own: the most to be kept for each byte.
+#[test]
+fn lanes_take_little() {
+    let length = 1 << 20;
+    let mut columns = vec![1, 1, 1, 0, 0, 0];
+    put_varint(&mut columns, length);
+    put_varint(&mut columns, 1);
+    columns.push(0);
+    let lanes = usize::try_from(length).unwrap() - HEADER + 4;
+    for stream in [&[0][..], &[0], &[2], &vec![0; lanes], &[], &vec![7; lanes]] {
+        put_varint(&mut columns, stream.len() as u64);
+        columns.extend(stream);
+    }
+    let mut out = Batch::default();
+    decode(&columns, 1, &mut out).unwrap();
+    let row = out.get(0).unwrap();
+    assert_eq!(
+        (row.len() as u64, row[4], row[8], row[24]),
+        (length, 7, 0, 7)
+    );
+    // One byte too long for a block.
+    let too_long = MAX_ROW_BYTES as u64 + 1;
+    let mut columns = vec![1, 1, 1, 0, 0, 0];
+    put_varint(&mut columns, too_long);
+    put_varint(&mut columns, 1);
+    assert_eq!(
+        decode(&columns, 1, &mut out),
+        Err(Corrupt("groups larger than the block"))
+    );
 }

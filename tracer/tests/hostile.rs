@@ -1,0 +1,322 @@
+//! `tracer replay` and its like on files that are not what they should be: words, exit codes, memory.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tracer::batch::Batch;
+use tracer::record::frame::{Context, Maker};
+use tracer::record::row;
+use tracer::session::Session;
+
+/// Of a process that reads a recording, above what it takes to read a small one.
+const MOST_BYTES: u64 = 48 << 20;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let name = format!("tracer-hostile-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Ran {
+    code: Option<i32>,
+    stdout: Vec<u8>,
+    stderr: String,
+}
+
+fn tracer(arguments: &[&str], path: &Path, stdin: Stdio) -> Ran {
+    let output = Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .args(arguments)
+        .arg(path)
+        .stdin(stdin)
+        .output()
+        .unwrap();
+    Ran {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// As it is on the command line: with each of the commands that read recordings.
+fn each_command(mut check: impl FnMut(&[&str])) {
+    check(&["replay", "-o", "jsonl"]);
+    check(&["summary"]);
+    check(&["report"]);
+    check(&["export", "--format", "jsonl"]);
+}
+
+fn sample(name: &str) -> PathBuf {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings/format-1");
+    Path::new(directory).join(name)
+}
+
+fn header(json: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Maker::new()
+        .unwrap()
+        .header(json.as_bytes(), 1, &context(), &mut bytes)
+        .unwrap();
+    bytes
+}
+
+fn context() -> Context {
+    Context {
+        session: crc32c::crc32c(b"x"),
+        ..Context::default()
+    }
+}
+
+#[test]
+fn what_is_no_recording_is_refused_in_words() {
+    let scratch = Scratch::new("refused");
+    let pipe = scratch.0.join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let whole = fs::read(sample("outcomes.tracer")).unwrap();
+    let files = [
+        (scratch.put("empty", ""), "is empty"),
+        (
+            scratch.put("text", "type,ts,mono_ns\n".repeat(99)),
+            "is no recording of tracer",
+        ),
+        (scratch.put("zeros", [0; 4096]), "is no recording of tracer"),
+        (
+            scratch.put("short", &whole[..300]),
+            "its header is cut short",
+        ),
+        (
+            scratch.put("newer", header(r#"{"format":2}"#)),
+            "format version 2",
+        ),
+        (
+            scratch.put("odd", header(r#"{"format":1,"id":7}"#)),
+            "cannot be understood",
+        ),
+        (
+            scratch.put(
+                "layout",
+                header(r#"{"format":1,"wire":{"kinds":{"1":{"parts":[{"flag":3}]}}}}"#),
+            ),
+            "describes records in an impossible way",
+        ),
+        (scratch.0.clone(), "is a directory"),
+        (pipe, "no regular file"),
+        (PathBuf::from("/dev/zero"), "no regular file"),
+        (PathBuf::from("/proc/self/mem"), "cannot read"),
+        (scratch.0.join("missing"), "No such file"),
+        (scratch.0.join("text/below"), "Not a directory"),
+    ];
+    each_command(|command| {
+        for (path, words) in &files {
+            let ran = tracer(command, path, Stdio::null());
+            let told = format!("{command:?} {}: {}", path.display(), ran.stderr);
+            assert_eq!(ran.code, Some(1), "{told}");
+            assert!(ran.stdout.is_empty(), "{told}");
+            assert!(ran.stderr.contains(words), "{told}");
+            assert!(!ran.stderr.contains("panicked"), "{told}");
+        }
+    });
+}
+
+#[test]
+fn what_may_not_be_read_is_told() {
+    let scratch = Scratch::new("closed");
+    let path = scratch.put("closed", fs::read(sample("outcomes.tracer")).unwrap());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
+    if File::open(&path).is_ok() {
+        // Root may read everything.
+        return;
+    }
+    let ran = tracer(&["replay"], &path, Stdio::null());
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("Permission denied"), "{}", ran.stderr);
+}
+
+#[test]
+fn standard_input_is_read_as_a_file_is() {
+    let path = sample("outcomes.tracer");
+    let from_file = tracer(&["replay", "-o", "csv"], &path, Stdio::null());
+    let stdin = File::open(&path).unwrap();
+    let from_pipe = tracer(&["replay", "-o", "csv"], Path::new("-"), stdin.into());
+    assert_eq!(from_file.code, Some(0), "{}", from_file.stderr);
+    assert_eq!(from_pipe.code, Some(0), "{}", from_pipe.stderr);
+    assert!(from_file.stdout == from_pipe.stdout && from_file.stdout.len() > 10_000);
+    let zeros = File::open("/dev/zero").unwrap();
+    let ran = tracer(&["replay"], Path::new("-"), zeros.into());
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("is no recording"), "{}", ran.stderr);
+}
+
+#[test]
+fn two_sessions_in_one_file_are_told() {
+    let scratch = Scratch::new("two");
+    let outcomes = fs::read(sample("outcomes.tracer")).unwrap();
+    let rotated = fs::read(sample("rotated.000003.tracer")).unwrap();
+    let path = scratch.put("two", [outcomes, rotated].concat());
+    let ran = tracer(&["replay", "-o", "jsonl"], &path, Stdio::null());
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("bytes behind the end of the session"),
+        "{}",
+        ran.stderr
+    );
+    let alone = tracer(
+        &["replay", "-o", "jsonl"],
+        &sample("outcomes.tracer"),
+        Stdio::null(),
+    );
+    assert!(ran.stdout == alone.stdout);
+}
+
+#[test]
+fn what_a_file_says_does_not_reach_the_terminal_as_it_is() {
+    let scratch = Scratch::new("escape");
+    let session = Session {
+        host: "\u{1b}[2Jhost".to_owned(),
+        ..Session::default()
+    };
+    let json = |id: &str| {
+        let session = serde_json::to_string(&session).unwrap();
+        header(&format!(
+            r#"{{"format":1,"id":"{id}\u001b[31m","session":{session}}}"#
+        ))
+    };
+    let (one, other) = (
+        scratch.put("one", json("1")),
+        scratch.put("other", json("2")),
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .args(["replay", "-o", "timeline"])
+        .args([one, other])
+        .output()
+        .unwrap();
+    for bytes in [output.stdout, output.stderr] {
+        assert!(
+            !bytes.contains(&0x1b),
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
+    }
+}
+
+/// The most memory that it takes to read a file, in bytes, and what was said.
+fn peak(path: &Path) -> (u64, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .args(["replay", "-o", "jsonl"])
+        .arg(path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        // The line is missing once the process has ended.
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        if let Some(kib) = line.and_then(|line| line.trim().strip_suffix(" kB")) {
+            peak = kib.parse::<u64>().unwrap() * 1024;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code().is_some_and(|code| code < 2), "{told}");
+    assert!(!told.contains("panicked"), "{told}");
+    (peak, told)
+}
+
+#[test]
+fn what_a_file_claims_takes_no_memory() {
+    let scratch = Scratch::new("bomb");
+    let (small, _) = peak(&sample("outcomes.tracer"));
+
+    // Blocks that grow a thousandfold, with right checksums.
+    let mut rows = Batch::default();
+    for _ in 0..65_535 {
+        rows.push(&[1; 60]);
+    }
+    assert!(rows.size() > 3 << 20);
+    let mut maker = Maker::new().unwrap();
+    let mut bytes = header(r#"{"format":1,"id":"x"}"#);
+    let mut context = context();
+    for _ in 0..12 {
+        let counts = maker.block(&rows, &context, &mut bytes).unwrap();
+        context.before = context.before.plus(counts);
+    }
+    assert_eq!(row::summary(&rows).counts.records, 65_535);
+    assert!(bytes.len() < 64 << 10, "{} bytes", bytes.len());
+    let blocks = scratch.put("blocks", &bytes);
+
+    // One claims more than is there, and than may be.
+    let mut claims = header(r#"{"format":1,"id":"x"}"#);
+    let mut small_rows = Batch::default();
+    small_rows.push(&[1; 80]);
+    for at in [12, 16, 20] {
+        let mut frame = Vec::new();
+        maker.block(&small_rows, &context, &mut frame).unwrap();
+        if let Some(field) = frame.get_mut(at..at + 4) {
+            field.fill(0xff);
+        }
+        mend(&mut frame);
+        claims.extend(frame);
+    }
+    let claims = scratch.put("claims", claims);
+
+    // A header that is all small things.
+    let reasons = vec![r#"[1,""]"#; 140_000].join(",");
+    let json = format!(r#"{{"format":1,"id":"x","sources":{{"reset_reasons":[{reasons}]}}}}"#);
+    let reasons = scratch.put("reasons", header(&json));
+
+    for (path, lost) in [
+        (blocks, "786420"),
+        (claims, "lost"),
+        (reasons, "no event was lost"),
+    ] {
+        let (peak, told) = peak(&path);
+        let taken = peak.saturating_sub(small);
+        assert!(
+            taken < MOST_BYTES,
+            "{} took {taken} bytes more",
+            path.display()
+        );
+        assert!(told.contains(lost), "{told}");
+    }
+}
+
+/// Puts the checksum of a head right.
+fn mend(frame: &mut [u8]) {
+    let Some((head, _)) = frame.split_first_chunk_mut::<112>() else {
+        panic!("no head");
+    };
+    let Some((covered, crc)) = head.split_last_chunk_mut::<4>() else {
+        panic!("no head");
+    };
+    *crc = crc32c::crc32c(covered).to_le_bytes();
+}
