@@ -3,6 +3,7 @@
 //! The connections are clients that open and close in order, in a random order among each other: the more
 //! are open at once, the further apart in memory are those that two records in a row concern.
 
+mod files;
 mod workload;
 
 use std::hint::black_box;
@@ -30,7 +31,7 @@ const OPEN: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10);
-    targets = decoding, tracking, rendering
+    targets = decoding, tracking, rendering, files::files
 }
 criterion_main!(benches);
 
