@@ -87,10 +87,34 @@ pub enum Counter {
     /// Any program for evidence: it would have run inside itself, which the kernel prevents since Linux 6.1.
     /// Only a softirq can come across that, and softirqs do not nest.
     EvidenceRefused = 17,
+    /// Socket destroyed: the ring buffer was full.
+    DestroyedRingFull = 18,
+    /// Socket destroyed: the kernel refused to read the socket.
+    DestroyedUnreadable = 19,
+    /// `tcp_time_wait`: the ring buffer was full.
+    TimeWaitRingFull = 20,
+    /// `tcp_time_wait`: the kernel refused to read the socket.
+    TimeWaitUnreadable = 21,
+    /// Birth of a mini-socket: the ring buffer was full.
+    MiniBornRingFull = 22,
+    /// Birth of a mini-socket: the kernel refused to read it.
+    MiniBornUnreadable = 23,
+    /// Timer of a mini-socket: the ring buffer was full.
+    MiniTimerRingFull = 24,
+    /// Timer of a mini-socket: the kernel refused to read it.
+    MiniTimerUnreadable = 25,
+    /// End of a mini-socket: the ring buffer was full.
+    MiniEndRingFull = 26,
+    /// End of a mini-socket: the kernel refused to read it.
+    MiniEndUnreadable = 27,
+    /// Birth of a request socket: the ring buffer was full.
+    RequestRingFull = 28,
+    /// Birth of a request socket: the kernel refused to read it.
+    RequestUnreadable = 29,
 }
 
 /// Number of counters.
-pub const COUNTERS: usize = 18;
+pub const COUNTERS: usize = 30;
 
 /// [`Config::hook_arguments`]: `tcp:tcp_send_reset` passes a reason (Linux 6.10).
 pub const ARGUMENT_RESET_REASON: u32 = 1;
@@ -190,6 +214,24 @@ pub struct Config {
     pub kiocb_opcode: u32,
     /// `io_accept.file_slot`, in what a `struct io_kiocb` begins with
     pub accept_slot: u32,
+    /// `inet_timewait_sock.tw_substate`
+    pub tw_substate: u32,
+    /// Number of arguments of `inet_csk_accept`; 0 where it is not known.
+    pub accept_arguments: u32,
+    /// `tcp_sock.is_mptcp`
+    pub tcp_is_mptcp: u32,
+    /// `inet_connection_sock.icsk_ulp_data`
+    pub icsk_ulp_data: u32,
+    /// `mptcp_subflow_context.conn`
+    pub subflow_conn: u32,
+    /// The register of `struct pt_regs` that holds the first argument of a function.
+    pub regs_first: u32,
+    /// The second.
+    pub regs_second: u32,
+    /// The third.
+    pub regs_third: u32,
+    /// The one that holds what it returns.
+    pub regs_returned: u32,
 
     /// `skaddr` in the tracepoint's record; the others of the record follow.
     pub rec_skaddr: u32,
@@ -263,6 +305,15 @@ impl Config {
         sk_socket: ABSENT,
         kiocb_opcode: ABSENT,
         accept_slot: ABSENT,
+        tw_substate: ABSENT,
+        accept_arguments: 0,
+        tcp_is_mptcp: ABSENT,
+        icsk_ulp_data: ABSENT,
+        subflow_conn: ABSENT,
+        regs_first: ABSENT,
+        regs_second: ABSENT,
+        regs_third: ABSENT,
+        regs_returned: ABSENT,
         rec_skaddr: ABSENT,
         rec_oldstate: ABSENT,
         rec_newstate: ABSENT,
@@ -281,5 +332,5 @@ impl Config {
 
 const _: () = {
     assert!(align_of::<Config>() == 4);
-    assert!(size_of::<Config>() == 4 * 54);
+    assert!(size_of::<Config>() == 4 * 63);
 };

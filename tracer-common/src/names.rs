@@ -21,6 +21,24 @@ pub const SOCKET_ERROR: &str = "socket_error";
 /// Raw tracepoint program on `tcp:tcp_retransmit_synack`.
 pub const SYNACK: &str = "synack";
 
+/// Raw tracepoint program on `tcp:tcp_destroy_sock`.
+pub const DESTROYED: &str = "destroyed";
+/// fentry program on `tcp_time_wait`; for each of these there is a kprobe program as well, [`KPROBE`] behind
+/// its name.
+pub const TIME_WAIT: &str = "time_wait";
+/// fentry program on `inet_twsk_hashdance` or `inet_twsk_hashdance_schedule`.
+pub const MINI_BORN: &str = "mini_born";
+/// fentry program on `__inet_twsk_schedule`.
+pub const MINI_TIMER: &str = "mini_timer";
+/// fentry program on `inet_twsk_kill`.
+pub const MINI_END: &str = "mini_end";
+/// fentry program on `inet_csk_reqsk_queue_hash_add`.
+pub const REQUEST: &str = "request";
+/// fexit program on `inet_csk_accept`; the other one is [`ACCEPTED_KRETPROBE`].
+pub const ACCEPTED: &str = "accepted";
+/// kretprobe program on `inet_csk_accept`.
+pub const ACCEPTED_KRETPROBE: &str = "accepted_kretprobe";
+
 /// Ring buffer of [`crate::wire`] records.
 pub const EVENTS: &str = "EVENTS";
 /// Per-CPU array with one element: an array of `u64`, by [`crate::config::Counter`].

@@ -9,11 +9,10 @@ use tracer_common::config::Counter;
 use tracer_common::select::Facts;
 use tracer_common::wire::{
     AcceptRecord, Counts, EvidenceRecord, FLAG_BOUND_PORT, FLAG_COUNTS, FLAG_DETAIL, FLAG_NETNS,
-    FLAG_TASK, Header, KIND_ACCEPT, KIND_STATE, KIND_SYNACK_RETRANSMIT, RequestRecord, StateRecord,
-    Task,
+    FLAG_TASK, Header, KIND_ACCEPT, KIND_STATE, MiniRecord, RequestRecord, StateRecord, Task,
 };
 
-use crate::maps::{EVENTS, Scratch, count};
+use crate::maps::{EVENTS, Scratch, count, note_loss};
 
 /// What differs between the programs that deliver transitions.
 pub(crate) struct Probe {
@@ -67,6 +66,7 @@ pub(crate) fn state(scratch: &mut Scratch, facts: &Facts, following: Following, 
         }
     };
     if !delivered {
+        note_loss();
         count(probe.ring_full);
     }
 }
@@ -86,12 +86,12 @@ pub(crate) fn evidence(kind: u16, sk: u64, detail: Option<(u32, u32)>, full: Cou
     }
 }
 
-/// Delivers a retransmitted SYN-ACK of the half-open connection whose ends are in `state`.
+/// Delivers what happened to the half-open connection whose ends are in `state`.
 #[inline(always)]
-pub(crate) fn synack(state: &StateRecord, facts: &Facts) {
+pub(crate) fn request(kind: u16, state: &StateRecord, facts: &Facts, full: Counter) {
     let flags = if facts.netns.is_some() { FLAG_NETNS } else { 0 };
     let record = RequestRecord {
-        header: header(KIND_SYNACK_RETRANSMIT, flags, state.header.sk),
+        header: header(kind, flags, state.header.sk),
         netns: facts.netns.unwrap_or(0),
         family: state.family,
         local_port: facts.local_port,
@@ -101,7 +101,21 @@ pub(crate) fn synack(state: &StateRecord, facts: &Facts) {
         remote_addr: state.remote_addr,
     };
     if !output(&record) {
-        count(Counter::SynAckRingFull);
+        count(full);
+    }
+}
+
+/// Delivers news of a mini-socket; `full_sk` is the socket that it follows, at its birth.
+#[inline(always)]
+pub(crate) fn mini(kind: u16, mini: u64, full_sk: u64, state: u8, full: Counter) {
+    let record = MiniRecord {
+        header: header(kind, 0, mini),
+        full_sk,
+        state: u32::from(state),
+        reserved: 0,
+    };
+    if !output(&record) {
+        count(full);
     }
 }
 

@@ -22,8 +22,11 @@ mod task;
 
 use core::ffi::c_void;
 
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, raw_tracepoint};
+use aya_ebpf::programs::{
+    FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext,
+    TracePointContext,
+};
 
 /// Answer of a classic tracepoint program: 0 would hide the event from perf, for all of its users. The
 /// attribute macro of aya answers 0 always, which is why these programs do without.
@@ -93,6 +96,84 @@ pub fn socket_error(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn synack(ctx: RawTracePointContext) -> i32 {
     probes::evidence::synack(&ctx)
+}
+
+/// `tcp:tcp_destroy_sock`
+#[raw_tracepoint]
+pub fn destroyed(ctx: RawTracePointContext) -> i32 {
+    probes::evidence::destroyed(&ctx)
+}
+
+/// `tcp_time_wait`
+#[fentry]
+pub fn time_wait(ctx: FEntryContext) -> i32 {
+    probes::function::time_wait(&ctx)
+}
+
+/// `tcp_time_wait`
+#[kprobe]
+pub fn time_wait_kprobe(ctx: ProbeContext) -> u32 {
+    probes::function::time_wait(&ctx).cast_unsigned()
+}
+
+/// `inet_twsk_hashdance*`
+#[fentry]
+pub fn mini_born(ctx: FEntryContext) -> i32 {
+    probes::function::mini_born(&ctx)
+}
+
+/// `inet_twsk_hashdance*`
+#[kprobe]
+pub fn mini_born_kprobe(ctx: ProbeContext) -> u32 {
+    probes::function::mini_born(&ctx).cast_unsigned()
+}
+
+/// `__inet_twsk_schedule`
+#[fentry]
+pub fn mini_timer(ctx: FEntryContext) -> i32 {
+    probes::function::mini_timer(&ctx)
+}
+
+/// `__inet_twsk_schedule`
+#[kprobe]
+pub fn mini_timer_kprobe(ctx: ProbeContext) -> u32 {
+    probes::function::mini_timer(&ctx).cast_unsigned()
+}
+
+/// `inet_twsk_kill`
+#[fentry]
+pub fn mini_end(ctx: FEntryContext) -> i32 {
+    probes::function::mini_end(&ctx)
+}
+
+/// `inet_twsk_kill`
+#[kprobe]
+pub fn mini_end_kprobe(ctx: ProbeContext) -> u32 {
+    probes::function::mini_end(&ctx).cast_unsigned()
+}
+
+/// `inet_csk_reqsk_queue_hash_add`
+#[fentry]
+pub fn request(ctx: FEntryContext) -> i32 {
+    probes::function::request(&ctx)
+}
+
+/// `inet_csk_reqsk_queue_hash_add`
+#[kprobe]
+pub fn request_kprobe(ctx: ProbeContext) -> u32 {
+    probes::function::request(&ctx).cast_unsigned()
+}
+
+/// Return from `inet_csk_accept`
+#[fexit]
+pub fn accepted(ctx: FExitContext) -> i32 {
+    probes::function::accepted(&ctx)
+}
+
+/// Return from `inet_csk_accept`
+#[kretprobe]
+pub fn accepted_kretprobe(ctx: RetProbeContext) -> u32 {
+    probes::function::accepted(&ctx).cast_unsigned()
 }
 
 #[cfg(not(test))]

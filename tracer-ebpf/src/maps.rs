@@ -17,6 +17,10 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT]> = PerCpuArray::with_max_entries(1, 0);
 
+/// Not 0 from the first transition on that found no room.
+#[map]
+static LOSSY: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Working memory of this CPU: more than fits the 512 bytes of a program's stack.
 #[map]
 static WORK: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
@@ -63,6 +67,12 @@ pub(crate) struct Cpu {
     pub(crate) reset_sent: Scratch,
     pub(crate) socket_error: Scratch,
     pub(crate) synack: Scratch,
+    pub(crate) destroyed: Scratch,
+    pub(crate) time_wait: Scratch,
+    pub(crate) mini_born: Scratch,
+    pub(crate) mini_timer: Scratch,
+    pub(crate) mini_end: Scratch,
+    pub(crate) request: Scratch,
 }
 
 /// The transition that the first program of the pair handled last on this CPU; `states` is [`AT_WORK`]
@@ -84,6 +94,8 @@ pub(crate) const AT_WORK: u64 = u64::MAX;
 pub(crate) struct Scratch {
     /// [`AT_WORK`] while the program is, for those that have no [`Handled`].
     pub(crate) lock: u64,
+    /// An argument on its way from the context.
+    pub(crate) argument: u64,
     pub(crate) out: Out,
     pub(crate) common: Window<{ SOCK_COMMON_WINDOW as usize }>,
     pub(crate) inet: Window<{ INET_WINDOW as usize }>,
@@ -108,6 +120,24 @@ pub(crate) union Trailer {
 #[inline(always)]
 pub(crate) fn this_cpu() -> Option<*mut Cpu> {
     WORK.get_ptr_mut(0)
+}
+
+/// Remembers that a transition found no room.
+#[inline(always)]
+pub(crate) fn note_loss() {
+    if let Some(lossy) = LOSSY.get_ptr_mut(0) {
+        // SAFETY: one aligned word, to which only this value is ever written.
+        unsafe { lossy.write_volatile(1) };
+    }
+}
+
+/// Whether one ever did.
+#[inline(always)]
+pub(crate) fn has_lost() -> bool {
+    // SAFETY: one aligned word.
+    LOSSY
+        .get_ptr(0)
+        .is_some_and(|lossy| unsafe { lossy.read_volatile() } != 0)
 }
 
 /// Adds one to a counter of this CPU.

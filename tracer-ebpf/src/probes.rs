@@ -2,4 +2,5 @@
 
 pub(crate) mod accept;
 pub(crate) mod evidence;
+pub(crate) mod function;
 pub(crate) mod state;

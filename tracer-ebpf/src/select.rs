@@ -51,6 +51,20 @@ pub(crate) fn transition(facts: &Facts, out: &Out, task: Option<&Task>) -> bool 
     ) && owner(filters, facts, out, task)
 }
 
+/// The same, but without the process: for what is no whole socket.
+#[inline(always)]
+pub(crate) fn ends(facts: &Facts, out: &Out) -> bool {
+    let filters = setting!(filters);
+    filters == 0
+        || may_be_wanted(
+            filters,
+            facts,
+            &out.state.local_addr,
+            &out.state.remote_addr,
+            &Maps,
+        )
+}
+
 /// A socket connected by another process is out for good; who will accept a passive one is not known
 /// yet, so those are left to userspace.
 #[inline(always)]

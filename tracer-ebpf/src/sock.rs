@@ -101,13 +101,29 @@ pub(crate) fn errors(sk: u64) -> Option<(u32, u32)> {
     ))
 }
 
-/// Reads the addresses of a half-open connection (`struct request_sock` begins with a `sock_common`)
-/// into the record.
+/// Reads the state of a mini-socket.
 #[inline(always)]
-pub(crate) fn from_request(scratch: &mut Scratch, listener: u64, request: u64) -> Option<Facts> {
+pub(crate) fn mini_state(mini: u64) -> Option<u8> {
+    field(mini, setting!(tw_substate))
+}
+
+/// The MPTCP socket above an accepted TCP socket, if it has one.
+#[inline(always)]
+pub(crate) fn mptcp_of(sk: u64) -> Option<u64> {
+    if field::<u8>(sk, setting!(tcp_is_mptcp))? == 0 {
+        return None;
+    }
+    let subflow = field::<u64>(sk, setting!(icsk_ulp_data))?;
+    field::<u64>(subflow, setting!(subflow_conn)).filter(|above| *above != 0)
+}
+
+/// Reads the addresses of a half-open connection or of a mini-socket into the record, as that of `sk`: `struct
+/// request_sock` and `struct inet_timewait_sock` begin with a `sock_common`.
+#[inline(always)]
+pub(crate) fn from_common(scratch: &mut Scratch, sk: u64, address: u64) -> Option<Facts> {
     let Scratch { out, common, .. } = scratch;
-    common.read(request, 0)?;
-    out.state.header.sk = listener;
+    common.read(address, 0)?;
+    out.state.header.sk = sk;
     let family = common.get(setting!(skc_family))?;
     out.state.family = family;
     if family == AF_INET6 {
@@ -118,13 +134,22 @@ pub(crate) fn from_request(scratch: &mut Scratch, listener: u64, request: u64) -
         out.state.remote_addr = mapped(common.get(setting!(skc_daddr))?);
     }
     let net = common.get::<u64>(setting!(skc_net)).unwrap_or(0);
+    let netns = field::<u32>(net, setting!(net_inum));
+    // By way of memory: else the compiler leaves the number of an unknown one undefined in a register that it
+    // then saves, which the verifier refuses.
+    let memory = &raw mut out.state.netns;
+    // SAFETY: a field of memory that is this run's alone.
+    let number = unsafe {
+        memory.write_volatile(netns.unwrap_or(0));
+        memory.read_volatile()
+    };
     Some(Facts {
         old_state: ESTABLISHED,
         new_state: ESTABLISHED,
         local_port: common.get(setting!(skc_num))?,
         remote_port: u16::from_be(common.get(setting!(skc_dport))?),
         bound_port: None,
-        netns: field(net, setting!(net_inum)),
+        netns: netns.is_some().then_some(number),
     })
 }
 

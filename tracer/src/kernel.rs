@@ -7,6 +7,7 @@ mod attach;
 pub mod btf;
 mod error;
 pub mod format;
+mod functions;
 pub mod layout;
 mod loader;
 mod losses;

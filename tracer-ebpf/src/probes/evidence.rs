@@ -7,6 +7,7 @@
 //!   `const enum sk_rst_reason reason`; `sk` is null where no socket had what the reset answers
 //! - `sock:inet_sk_error_report` (5.14): `void (const struct sock *sk)`
 //! - `tcp:tcp_retransmit_synack`: `void (const struct sock *sk, const struct request_sock *req)`
+//! - `tcp:tcp_destroy_sock`: `void (struct sock *sk)`
 //!
 //! Known gap: evidence in a softirq that interrupts the same program is lost, and counted: by the kernel,
 //! which refuses that run, and before Linux 6.1 by the program.
@@ -15,11 +16,12 @@ use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::config::{ARGUMENT_RESET_REASON, ARGUMENT_RETRANSMIT_ERROR, Counter};
 use tracer_common::select::ESTABLISHED;
 use tracer_common::wire::{
-    KIND_RESET_RECEIVED, KIND_RESET_SENT, KIND_RETRANSMIT, KIND_SOCKET_ERROR,
+    KIND_DESTROYED, KIND_RESET_RECEIVED, KIND_RESET_SENT, KIND_RETRANSMIT, KIND_SOCKET_ERROR,
+    KIND_SYNACK_RETRANSMIT,
 };
 
 use crate::config::setting;
-use crate::maps::{AT_WORK, Cpu, Scratch, count, this_cpu};
+use crate::maps::{self, AT_WORK, Cpu, Scratch, count, this_cpu};
 use crate::sock::{self, Skip};
 use crate::{emit, select};
 
@@ -30,13 +32,17 @@ const NEW_SYN_RECV: u8 = 12;
 macro_rules! part {
     ($part:ident) => {
         // SAFETY: the address of a field of the memory that the map holds for this CPU.
-        |cpu: *mut Cpu| unsafe { &raw mut (*cpu).$part }
+        |cpu: *mut crate::maps::Cpu| unsafe { &raw mut (*cpu).$part }
     };
 }
+pub(super) use part;
 
 /// Does a program's work with its part of the working memory, unless it is inside itself.
 #[inline(always)]
-fn alone(part: impl FnOnce(*mut Cpu) -> *mut Scratch, work: impl FnOnce(&mut Scratch)) -> i32 {
+pub(super) fn alone(
+    part: impl FnOnce(*mut Cpu) -> *mut Scratch,
+    work: impl FnOnce(&mut Scratch),
+) -> i32 {
     let Some(cpu) = this_cpu() else { return 0 };
     let scratch = part(cpu);
     // SAFETY: this CPU's memory; what interrupts in between gives the lock back before it ends, so the
@@ -126,10 +132,16 @@ pub(crate) fn socket_error(ctx: &RawTracePointContext) -> i32 {
 pub(crate) fn synack(ctx: &RawTracePointContext) -> i32 {
     let (sk, request) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
     alone(part!(synack), |scratch| {
-        match sock::from_request(scratch, sk, request) {
+        match sock::from_common(scratch, sk, request) {
             Some(facts) => {
                 if select::transition(&facts, &scratch.out, None) {
-                    emit::synack(&scratch.out.state, &facts);
+                    let state = &scratch.out.state;
+                    emit::request(
+                        KIND_SYNACK_RETRANSMIT,
+                        state,
+                        &facts,
+                        Counter::SynAckRingFull,
+                    );
                 }
             }
             None => count(Counter::SynAckUnreadable),
@@ -137,10 +149,25 @@ pub(crate) fn synack(ctx: &RawTracePointContext) -> i32 {
     })
 }
 
+/// `tcp:tcp_destroy_sock`: of interest only where the socket's last transition may have been lost, so that
+/// every socket costs a look, and nothing else.
+#[inline(always)]
+pub(crate) fn destroyed(ctx: &RawTracePointContext) -> i32 {
+    if !maps::has_lost() {
+        return 0;
+    }
+    let sk = ctx.arg::<u64>(0);
+    alone(part!(destroyed), |scratch| {
+        if wanted(scratch, sk, Counter::DestroyedUnreadable) {
+            emit::evidence(KIND_DESTROYED, sk, None, Counter::DestroyedRingFull);
+        }
+    })
+}
+
 /// Whether a TCP socket may belong to a selected connection. The states only stand for "in mid-life": the
 /// filter asks for ends and namespace.
 #[inline(always)]
-fn wanted(scratch: &mut Scratch, sk: u64, unreadable: Counter) -> bool {
+pub(super) fn wanted(scratch: &mut Scratch, sk: u64, unreadable: Counter) -> bool {
     // These are smaller structures, without the fields of a whole socket.
     if matches!(sock::state(sk), Some(TIME_WAIT | NEW_SYN_RECV)) {
         return false;

@@ -14,6 +14,9 @@
 //! the slot: the outer transition is then delivered twice, the second time flagged, and userspace
 //! drops the repetition. Softirqs do not nest, so there is no third level.
 //!
+//! Since Linux 7.0 there can be: a program on a tracepoint can be preempted by another task, which keeps its
+//! CPU's programs refused until it goes on. A transition that finds both of them preempted is lost, and counted.
+//!
 //! Before Linux 6.1 the kernel does run a raw tracepoint program inside itself. The first then refuses
 //! on its own, and leaves the inner transition to the twin as well. The twin needs no such care: it
 //! delivers either in a softirq or after the first, where the first is free to take what interrupts.

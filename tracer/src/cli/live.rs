@@ -375,8 +375,16 @@ pub(super) fn tell_what_is_lacking(session: &Session) -> bool {
         }
     }
     for (reason, names) in by_reason {
-        talk(&format!("note: without {}: {reason}", names.join(", ")));
+        talk(&format!("note: without {}: {reason}", enumerate(&names)));
     }
     let is_missing = |hook: &HookReport| matches!(hook.status, HookStatus::Unavailable(_));
     session.hooks.iter().any(is_missing)
+}
+
+/// Names for a line; of many only the first.
+fn enumerate(names: &[&str]) -> String {
+    match names {
+        [first, _, _, _, ..] => format!("{first} and {} more", names.len() - 1),
+        _ => names.join(", "),
+    }
 }

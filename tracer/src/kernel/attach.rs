@@ -1,5 +1,8 @@
 //! Attaches the kernel programs, hook by hook, and writes down how each went.
 
+use aya::programs::fentry::FEntryLink;
+use aya::programs::fexit::FExitLink;
+use aya::programs::kprobe::KProbeLink;
 use aya::programs::raw_trace_point::RawTracePointLink;
 use aya::programs::trace_point::TracePointLink;
 use aya::programs::{ProgramError, RawTracePoint, TracePoint};
@@ -19,7 +22,7 @@ pub(super) const TWIN_PURPOSE: &str =
     "transitions that the kernel refuses to run the first program for";
 
 /// Program, group and name of the tracepoint, purpose.
-const EVIDENCE: [(&str, &str, &str, &str); 5] = [
+const EVIDENCE: [(&str, &str, &str, &str); 6] = [
     (
         names::RETRANSMIT,
         "tcp",
@@ -50,6 +53,12 @@ const EVIDENCE: [(&str, &str, &str, &str); 5] = [
         "tcp_retransmit_synack",
         "half-open connections without an answer",
     ),
+    (
+        names::DESTROYED,
+        "tcp",
+        "tcp_destroy_sock",
+        "ends of connections, after a loss",
+    ),
 ];
 
 /// Which way to listen to state changes.
@@ -69,11 +78,16 @@ pub enum HookChoice {
 pub(super) enum Link {
     Raw(RawTracePointLink),
     Classic(TracePointLink),
+    FEntry(FEntryLink),
+    FExit(FExitLink),
+    KProbe(KProbeLink),
 }
 
 /// Attaches hook by hook and writes down how each went.
 pub(super) struct Attach<'e> {
-    ebpf: &'e mut Ebpf,
+    pub(super) ebpf: &'e mut Ebpf,
+    /// The tracepoints of the accept calls are not needed.
+    pub(super) accepts_by_function: bool,
     pub(super) hooks: Vec<HookReport>,
     pub(super) links: Vec<Link>,
     /// Programs for evidence that are attached.
@@ -86,6 +100,7 @@ impl<'e> Attach<'e> {
     pub(super) fn new(ebpf: &'e mut Ebpf) -> Self {
         Self {
             ebpf,
+            accepts_by_function: false,
             hooks: Vec::new(),
             links: Vec::new(),
             evidence: Vec::new(),
@@ -155,6 +170,14 @@ impl<'e> Attach<'e> {
     }
 
     pub(super) fn accept(&mut self, layout: &Layout) {
+        if self.accepts_by_function {
+            self.hooks.push(HookReport {
+                name: ACCEPT_HOOK.to_owned(),
+                purpose: "which process accepts a connection".to_owned(),
+                status: HookStatus::NotNeeded,
+            });
+            return;
+        }
         let attached = layout.accept.clone().and_then(|()| {
             let calls = [
                 ("syscalls", "sys_exit_accept4"),
@@ -167,6 +190,16 @@ impl<'e> Attach<'e> {
     }
 
     pub(super) fn accept_io_uring(&mut self, layout: &Layout) {
+        let name = "raw_tracepoint:io_uring:io_uring_complete";
+        let purpose = "which process accepts a connection by io_uring";
+        if self.accepts_by_function {
+            self.hooks.push(HookReport {
+                name: name.to_owned(),
+                purpose: purpose.to_owned(),
+                status: HookStatus::NotNeeded,
+            });
+            return;
+        }
         let attached = layout.io_uring.clone().and_then(|()| {
             self.raw(names::ACCEPT_IO_URING, "io_uring_complete")
                 .unwrap_or_else(|error| Err(error.to_string()))
@@ -174,11 +207,7 @@ impl<'e> Attach<'e> {
         if attached.is_ok() {
             self.evidence.push(names::ACCEPT_IO_URING);
         }
-        self.report(
-            "raw_tracepoint:io_uring:io_uring_complete",
-            "which process accepts a connection by io_uring",
-            &attached,
-        );
+        self.report(name, purpose, &attached);
     }
 
     pub(super) fn evidence(&mut self, layout: &Layout) {
@@ -242,7 +271,7 @@ impl<'e> Attach<'e> {
         Ok(Err(reason))
     }
 
-    fn report(&mut self, name: &str, purpose: &str, outcome: &Result<(), String>) {
+    pub(super) fn report(&mut self, name: &str, purpose: &str, outcome: &Result<(), String>) {
         self.hooks.push(HookReport {
             name: name.to_owned(),
             purpose: purpose.to_owned(),
@@ -254,7 +283,7 @@ impl<'e> Attach<'e> {
     }
 }
 
-fn program<'e, P>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut P, Error>
+pub(super) fn program<'e, P>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut P, Error>
 where
     &'e mut P: TryFrom<&'e mut aya::programs::Program, Error = ProgramError>,
 {

@@ -73,7 +73,8 @@ pub(super) fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
     has_os_error(error, &[1, 13])
 }
 
-fn has_os_error(error: &(dyn std::error::Error + 'static), wanted: &[i32]) -> bool {
+/// Whether the cause at the bottom is one of these errors of the kernel.
+pub(super) fn has_os_error(error: &(dyn std::error::Error + 'static), wanted: &[i32]) -> bool {
     let mut cause = Some(error);
     while let Some(current) = cause {
         if let Some(io) = current.downcast_ref::<io::Error>()

@@ -6,6 +6,7 @@ use tracer_common::config::{
 
 use super::btf::{Btf, BtfError};
 use super::format::Format;
+use super::functions;
 
 /// Offsets found, and what they allow.
 #[derive(Clone, Debug)]
@@ -22,6 +23,10 @@ pub struct Layout {
     pub io_uring: Result<(), String>,
     /// The programs for evidence can read a socket, or why not.
     pub evidence: Result<(), String>,
+    /// The programs on functions can read what they are passed, or why not.
+    pub functions: Result<(), String>,
+    /// BTF that knows of these functions alone.
+    pub function_index: Vec<u8>,
     /// Optional data, each with why it is not to be had.
     pub missing: Vec<(String, String)>,
     /// Fields of the kernel found, as `where.field@offset`.
@@ -41,6 +46,8 @@ pub fn resolve(
         accept: Ok(()),
         io_uring: Ok(()),
         evidence: Ok(()),
+        functions: Ok(()),
+        function_index: Vec::new(),
         missing: Vec::new(),
         found: Vec::new(),
     };
@@ -51,6 +58,7 @@ pub fn resolve(
             layout.accept = Err(reason.clone());
             layout.io_uring = Err(reason.clone());
             layout.evidence = Err(reason.clone());
+            layout.functions = Err(reason.clone());
             layout.missing.push(("netns".to_owned(), reason.clone()));
             layout.missing.push(("counts".to_owned(), reason.clone()));
             for field in ["kernel_thread", "process_comm", "ns_pid"] {
@@ -72,6 +80,10 @@ impl Layout {
     fn resolve_btf(&mut self, btf: &Btf<'_>) {
         self.raw = self.resolve_sock(btf).map_err(|error| error.to_string());
         self.evidence = self.raw.clone();
+        let functions = self
+            .resolve_functions(btf)
+            .map_err(|error| error.to_string());
+        self.functions = self.raw.clone().and(functions);
         if let Err(error) = self.resolve_counts(btf) {
             self.config.tcp_bytes_sent = ABSENT;
             self.missing.push(("counts".to_owned(), error.to_string()));
@@ -124,6 +136,36 @@ impl Layout {
         self.config.inet_saddr = fits(saddr - window, 4, INET_WINDOW)?;
         // Last, since the programs do nothing without it.
         self.config.sk_protocol = self.find(btf, "sock", "sk_protocol", Some(2))?;
+        Ok(())
+    }
+
+    /// Registers by the names of x86-64 and arm64. Without them kprobes read nothing; without MPTCP there is
+    /// nothing to read.
+    fn resolve_functions(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
+        self.config.tw_substate = self.find(btf, "inet_timewait_sock", "tw_substate", Some(1))?;
+        self.function_index = btf.index_of(&functions::NAMES);
+        self.config.accept_arguments = btf.function_arguments("inet_csk_accept").unwrap_or(0);
+        let numbered = btf.offset("pt_regs", "regs", None).ok();
+        let mut register = |name: &str, index: u32| match numbered {
+            Some(offset) => offset + 8 * index,
+            None => self.find(btf, "pt_regs", name, Some(8)).unwrap_or(ABSENT),
+        };
+        let first = register("di", 0);
+        let second = register("si", 1);
+        let third = register("dx", 2);
+        let returned = register("ax", 0);
+        self.config.regs_first = first;
+        self.config.regs_second = second;
+        self.config.regs_third = third;
+        self.config.regs_returned = returned;
+        if let Ok(conn) = btf.offset("mptcp_subflow_context", "conn", Some(8))
+            && let Ok(is_mptcp) = btf.offset("tcp_sock", "is_mptcp", Some(1))
+            && let Ok(data) = btf.offset("inet_connection_sock", "icsk_ulp_data", Some(8))
+        {
+            self.config.subflow_conn = conn;
+            self.config.tcp_is_mptcp = is_mptcp;
+            self.config.icsk_ulp_data = data;
+        }
         Ok(())
     }
 

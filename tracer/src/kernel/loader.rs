@@ -97,6 +97,7 @@ impl Kernel {
         sets::fill(&mut ebpf, options.filter)?;
         let mut attach = Attach::new(&mut ebpf);
         // Evidence first, and detached last: a state is never seen without it.
+        attach.functions(&layout);
         attach.accept(&layout);
         attach.accept_io_uring(&layout);
         attach.evidence(&layout);
@@ -152,9 +153,14 @@ impl Kernel {
 
     /// Whether accepted sockets are reported.
     pub fn sees_accept(&self) -> bool {
-        self.hooks
+        let by_function = [names::ACCEPTED, names::ACCEPTED_KRETPROBE];
+        self.evidence
             .iter()
-            .any(|hook| hook.name == ACCEPT_HOOK && hook.status == HookStatus::Attached)
+            .any(|program| by_function.contains(program))
+            || self
+                .hooks
+                .iter()
+                .any(|hook| hook.name == ACCEPT_HOOK && hook.status == HookStatus::Attached)
     }
 
     /// Which evidence the kernel programs deliver.
@@ -194,7 +200,17 @@ impl Kernel {
 
     /// Which ways there are to hear of mini-sockets.
     pub fn mini_sight(&self) -> MiniSight {
-        MiniSight::default()
+        let attached = |fentry: &str, kprobe: &str| {
+            self.evidence
+                .iter()
+                .any(|program| *program == fentry || *program == kprobe)
+        };
+        MiniSight {
+            births: attached(names::MINI_BORN, "mini_born_kprobe"),
+            ends: attached(names::MINI_TIMER, "mini_timer_kprobe")
+                && attached(names::MINI_END, "mini_end_kprobe"),
+            polled: false,
+        }
     }
 
     /// Adds what is in the ring buffer to `batch`, until that holds `limit` records.

@@ -13,7 +13,7 @@ pub(super) type Counters = [u64; COUNTERS];
 const RING_FULL: [Counter; 2] = [Counter::StateRingFull, Counter::TwinRingFull];
 const UNREADABLE: [Counter; 2] = [Counter::StateUnreadable, Counter::TwinUnreadable];
 /// Of the programs that deliver no transitions.
-const EVIDENCE: [Counter; 13] = [
+const EVIDENCE: [Counter; 25] = [
     Counter::AcceptRingFull,
     Counter::RetransmitRingFull,
     Counter::ResetReceivedRingFull,
@@ -27,6 +27,18 @@ const EVIDENCE: [Counter; 13] = [
     Counter::SocketErrorUnreadable,
     Counter::SynAckUnreadable,
     Counter::EvidenceRefused,
+    Counter::DestroyedRingFull,
+    Counter::DestroyedUnreadable,
+    Counter::TimeWaitRingFull,
+    Counter::TimeWaitUnreadable,
+    Counter::MiniBornRingFull,
+    Counter::MiniBornUnreadable,
+    Counter::MiniTimerRingFull,
+    Counter::MiniTimerUnreadable,
+    Counter::MiniEndRingFull,
+    Counter::MiniEndUnreadable,
+    Counter::RequestRingFull,
+    Counter::RequestUnreadable,
 ];
 
 /// How often the kernel refused to run programs.

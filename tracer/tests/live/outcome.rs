@@ -23,6 +23,8 @@ pub(crate) struct Means {
     reset_reasons: bool,
     /// Half-open connections are seen from the SYN on.
     requests: bool,
+    /// An accept is seen by whatever call, and of whatever socket.
+    accepts: bool,
     /// The mini-sockets are seen in which connections go on after their socket.
     pub(crate) mini_sockets: bool,
     /// The kernel is asked for mini-sockets now and then.
@@ -34,9 +36,19 @@ impl Means {
         Ok(Self {
             reset_reasons: oracle::has_reset_reasons()?,
             requests: output.is_function_attached("inet_csk_reqsk_queue_hash_add"),
+            accepts: output.is_function_attached("inet_csk_accept"),
             mini_sockets: output.is_function_attached("inet_twsk_kill"),
             polled: output.is_attached("netlink:sock_diag"),
         })
+    }
+
+    /// The owners that are seen of those expected.
+    pub(crate) fn owners(self, expected: &str) -> String {
+        let seen = expected.split(' ').filter_map(|owner| {
+            let unseen = owner.strip_prefix('~');
+            unseen.map_or(Some(owner), |owner| self.accepts.then_some(owner))
+        });
+        seen.collect::<Vec<_>>().join(" ")
     }
 
     /// Whether it is right that a state is known in this way.
@@ -208,7 +220,11 @@ pub(crate) fn describe_expected(expected: &Expected, means: Means) -> Vec<String
 
 /// Fails unless a `connection` line and the transitions of its connection tell the same, and nothing in
 /// the line contradicts itself.
-pub(crate) fn ensure_consistent(line: &Connection, life: &Life<Transition>) -> Result<()> {
+pub(crate) fn ensure_consistent(
+    line: &Connection,
+    life: &Life<Transition>,
+    told: &Told<'_>,
+) -> Result<()> {
     let last = life.steps.last().context("a life without a step")?;
     let same = [
         (line.sk.as_ref().unwrap_or(&last.sk), &last.sk),
@@ -235,7 +251,7 @@ pub(crate) fn ensure_consistent(line: &Connection, life: &Life<Transition>) -> R
         "a verdict without a reason: {line:?}"
     );
     spans_follow(&line.states).with_context(|| format!("in {line:?}"))?;
-    spans_are_as_reported(line, life)
+    spans_are_as_reported(line, life, told)
 }
 
 /// Each state ends where the next begins.
@@ -270,7 +286,11 @@ fn spans_follow(spans: &[Span]) -> Result<()> {
 }
 
 /// An observed state begins with the transition into it.
-fn spans_are_as_reported(line: &Connection, life: &Life<Transition>) -> Result<()> {
+fn spans_are_as_reported(
+    line: &Connection,
+    life: &Life<Transition>,
+    told: &Told<'_>,
+) -> Result<()> {
     for span in line
         .states
         .iter()
@@ -282,8 +302,14 @@ fn spans_are_as_reported(line: &Connection, life: &Life<Transition>) -> Result<(
         };
         // Without a socket the kernel has reported nothing of it.
         let began_unseen = span.state == "SYN_RECEIVED" && line.role == "server";
+        let began_later = || {
+            let mut later = told.continued.iter();
+            later.any(|later| later.conn == line.conn && later.to == span.state)
+        };
         ensure!(
-            span.start == Some(step.ts) || (began_unseen && span.start <= Some(step.ts)),
+            span.start == Some(step.ts)
+                || (began_unseen && span.start <= Some(step.ts))
+                || (span.start >= Some(step.ts) && began_later()),
             "{} does not begin with the transition into it, at {}: {line:?}",
             span.state,
             step.ts

@@ -315,7 +315,7 @@ fn judge(
     // The first stands for those it may be described by as well.
     let in_full = |one: &Expected| -> Vec<String> {
         let ends = outcome::describe_expected(one, means);
-        let life = describe_expected(one, one.owner);
+        let life = describe_expected(one, &means.owners(one.owner));
         ends.iter().map(|end| format!("{life} | {end}")).collect()
     };
     let describe = |life: &Life<Transition>| -> Result<String> {
@@ -341,7 +341,7 @@ fn judge(
         if life.is_epilogue()? {
             continue;
         }
-        outcome::ensure_consistent(line, &life)?;
+        outcome::ensure_consistent(line, &life, told)?;
         let again = SentAgain::of(&life, since_ns, &observed.by_kernel.resent)?;
         let description = describe(&life)?;
         let alike = scenario.sockets.iter();

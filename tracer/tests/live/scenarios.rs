@@ -48,7 +48,8 @@ pub(crate) struct Expected {
     pub(crate) protocol: &'static str,
     /// Documented names of the states that the tracepoint reports, in order.
     pub(crate) path: &'static str,
-    /// The owners shown from first to last, each as `source:actor`.
+    /// The owners shown from first to last, each as `source:actor`. `~`: no system call tells of it, so that
+    /// more is needed to see it.
     pub(crate) owner: &'static str,
     /// The verdict, then which side closed first, then the kernel's reason for a reset that this side
     /// sent, as far as there are any.

@@ -20,6 +20,9 @@ use crate::compare::{self, Inconclusive};
 /// Loading, attaching and draining take far less.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Kinds of programs on functions of the kernel.
+const FUNCTION_HOOKS: [&str; 4] = ["fentry", "fexit", "kprobe", "kretprobe"];
+
 /// Where the command is; built together with the tests.
 pub(crate) fn binary() -> String {
     std::env::var("TRACER_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tracer").to_owned())
@@ -161,7 +164,7 @@ impl Output {
         self.attached().any(|name| {
             let kind_and_name = name.split_once(':');
             kind_and_name
-                .is_some_and(|(kind, name)| matches!(kind, "fentry" | "kprobe") && name == function)
+                .is_some_and(|(kind, name)| FUNCTION_HOOKS.contains(&kind) && name == function)
         })
     }
 

@@ -106,7 +106,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "data_after_the_peer_closed",
         play: data_after_the_peer_closed,
-        sockets: &[LISTENER, CLIENT_FIRST, SERVER_CLOSED_TOO_LATE],
+        sockets: &[
+            LISTENER,
+            // What is left of it goes with the reset.
+            CLIENT_FIRST.ends(
+                "closed local",
+                "SYN_SENT ESTABLISHED FIN_WAIT_1 FIN_WAIT_2 ?TIME_WAIT ~CLOSED",
+            ),
+            SERVER_CLOSED_TOO_LATE,
+        ],
     },
     Scenario {
         name: "data_after_the_peer_shut_down",
