@@ -65,6 +65,9 @@ pub(crate) struct VmArgs {
     /// Play the live tests as well; takes minutes for each kernel
     #[arg(long)]
     live: bool,
+    /// Play only those live tests that have one of these in their names; may be a list
+    #[arg(long, value_name = "PARTS", value_delimiter = ',', requires = "live")]
+    only: Vec<String>,
     /// Write what was found into docs/kernels.md
     #[arg(long, conflicts_with = "command")]
     write_table: bool,
@@ -204,7 +207,10 @@ fn tests(arguments: &VmArgs) -> Vec<Task> {
         .into_iter()
         .map(|(name, words)| (name, words.to_vec()))
         .chain(storms)
-        .chain(arguments.live.then(|| (LIVE, vec!["live"])))
+        .chain(arguments.live.then(|| {
+            let only = arguments.only.iter().map(String::as_str);
+            (LIVE, ["live"].into_iter().chain(only).collect())
+        }))
         .map(|(name, words)| Task {
             name: name.to_owned(),
             limit_seconds: if name == LIVE {

@@ -28,6 +28,8 @@ const EPERM: i32 = 1;
 struct Function {
     /// Its names, of which a kernel has one.
     names: &'static [&'static str],
+    /// All of them, for people.
+    shown: &'static str,
     purpose: &'static str,
     fentry: &'static str,
     kprobe: &'static str,
@@ -36,6 +38,7 @@ struct Function {
 
 const ACCEPT: Function = Function {
     names: &["inet_csk_accept"],
+    shown: "inet_csk_accept",
     purpose: "which process accepts a connection, by whatever call",
     fentry: names::ACCEPTED,
     kprobe: names::ACCEPTED_KRETPROBE,
@@ -44,6 +47,7 @@ const ACCEPT: Function = Function {
 
 const MINI_BORN: Function = Function {
     names: &["inet_twsk_hashdance_schedule", "inet_twsk_hashdance"],
+    shown: "inet_twsk_hashdance*",
     purpose: "FIN_WAIT_2 and TIME_WAIT of closed sockets",
     fentry: names::MINI_BORN,
     kprobe: "mini_born_kprobe",
@@ -52,6 +56,7 @@ const MINI_BORN: Function = Function {
 
 const TIME_WAIT: Function = Function {
     names: &["tcp_time_wait"],
+    shown: "tcp_time_wait",
     purpose: "the same, where their beginning cannot be seen",
     fentry: names::TIME_WAIT,
     kprobe: "time_wait_kprobe",
@@ -61,6 +66,7 @@ const TIME_WAIT: Function = Function {
 const REST: [Function; 3] = [
     Function {
         names: &["__inet_twsk_schedule"],
+        shown: "__inet_twsk_schedule",
         purpose: "when FIN_WAIT_2 becomes TIME_WAIT",
         fentry: names::MINI_TIMER,
         kprobe: "mini_timer_kprobe",
@@ -68,6 +74,7 @@ const REST: [Function; 3] = [
     },
     Function {
         names: &["inet_twsk_kill"],
+        shown: "inet_twsk_kill",
         purpose: "the end of FIN_WAIT_2 and TIME_WAIT",
         fentry: names::MINI_END,
         kprobe: "mini_end_kprobe",
@@ -75,6 +82,7 @@ const REST: [Function; 3] = [
     },
     Function {
         names: &["inet_csk_reqsk_queue_hash_add"],
+        shown: "inet_csk_reqsk_queue_hash_add",
         purpose: "half-open connections, from their SYN on",
         fentry: names::REQUEST,
         kprobe: "request_kprobe",
@@ -115,7 +123,7 @@ impl Attach<'_> {
         }
         if self.function(&MINI_BORN, &mut ways) {
             self.hooks.push(HookReport {
-                name: "fentry:tcp_time_wait".to_owned(),
+                name: "function:tcp_time_wait".to_owned(),
                 purpose: TIME_WAIT.purpose.to_owned(),
                 status: HookStatus::NotNeeded,
             });
@@ -151,16 +159,16 @@ impl Attach<'_> {
                 match attached {
                     Ok(()) => {
                         self.evidence.push(used);
-                        self.report(&format!("{kind}:{name}"), function.purpose, &Ok(()));
+                        let hook = format!("{kind}:{}", function.shown);
+                        self.report(&hook, function.purpose, &Ok(()));
                         return true;
                     }
                     Err(reason) => note(&reason),
                 }
             }
         }
-        let name = function.names.last().copied().unwrap_or_default();
-        let reason = reasons.join("; ");
-        self.report(&format!("function:{name}"), function.purpose, &Err(reason));
+        let hook = format!("function:{}", function.shown);
+        self.report(&hook, function.purpose, &Err(reasons.join("; ")));
         false
     }
 

@@ -21,7 +21,8 @@ pub(super) struct Programs {
     pub(super) live: Option<Vec<u8>>,
 }
 
-/// Builds them as they are released, but static, in a folder of their own under `cache`.
+/// Builds them much as they are released, but static and in a third of the time, in a folder of their own under
+/// `cache`.
 pub(super) fn programs(root: &Path, cache: &Path, with_live: bool) -> Result<Programs> {
     let folder = cache.join("guest");
     cargo(root, &folder, &["build", "-p", "tracer", "-p", "xtask"])?;
@@ -55,7 +56,13 @@ fn cargo(root: &Path, folder: &Path, arguments: &[&str]) -> Result<String> {
         .arg("--target-dir")
         .arg(folder)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+        .envs([
+            ("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
+            ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+            ("CARGO_PROFILE_RELEASE_LTO", "off"),
+            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+        ])
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;

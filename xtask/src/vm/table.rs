@@ -44,11 +44,14 @@ pub(super) fn to_markdown(rows: &[Row]) -> Result<String> {
         let shown = format!("`{name}`");
         table.noted_line(&shown, |row| match status(&row.findings, &name) {
             None => ("not tried".to_owned(), None),
-            Some(("ok", detail)) if detail.starts_with("not needed") => {
+            Some(("ok", detail, _)) if detail.starts_with("not needed") => {
                 ("not needed".to_owned(), None)
             }
-            Some(("ok", _)) => ("yes".to_owned(), None),
-            Some((_, reason)) => ("no".to_owned(), Some(reason.to_owned())),
+            Some(("ok", _, hook)) => {
+                let (kind, _) = function(hook).unwrap_or(("yes", hook));
+                (kind.to_owned(), None)
+            }
+            Some((_, reason, _)) => ("no".to_owned(), Some(reason.to_owned())),
         });
     }
     for hook in ["raw", "classic"] {
@@ -104,26 +107,46 @@ impl Table<'_> {
     }
 }
 
+/// How a function of the kernel is listened to, and its name.
+fn function(hook: &str) -> Option<(&str, &str)> {
+    let (kind, name) = hook.split_once(':')?;
+    ["fentry", "fexit", "kprobe", "kretprobe", "function"]
+        .contains(&kind)
+        .then_some((kind, name))
+}
+
+/// Under which name a check has its line: a function of the kernel has one, whatever listens to it.
+fn line_of(check: &str) -> String {
+    match function(check) {
+        Some((_, name)) => format!("function:{name}"),
+        None => check.to_owned(),
+    }
+}
+
 /// Hooks and the self-test, in the order of `doctor`; what any kernel lacks besides.
 fn check_names(rows: &[Row]) -> Vec<String> {
     let mut names = Vec::new();
     for check in rows.iter().flat_map(|row| row.findings.checks()) {
-        let wanted = check.name.contains("tracepoint:")
-            || check.name == "self-test"
+        let name = line_of(&check.name);
+        let wanted = name.contains("tracepoint:")
+            || function(&name).is_some()
+            || name == "self-test"
             || check.status == "degraded";
-        if wanted && !names.contains(&check.name) {
-            names.push(check.name.clone());
+        if wanted && !names.contains(&name) {
+            names.push(name);
         }
     }
     names
 }
 
-/// Status and detail. A field is only spoken of where it is missing.
-fn status<'f>(findings: &'f Findings, name: &str) -> Option<(&'f str, &'f str)> {
-    let found = findings.checks().find(|check| check.name == name);
+/// Status, detail and name of the check for a line. A field is only spoken of where it is missing.
+fn status<'f>(findings: &'f Findings, line: &str) -> Option<(&'f str, &'f str, &'f str)> {
+    let found = findings.checks().find(|check| line_of(&check.name) == line);
     match found {
-        Some(check) => Some((&check.status, &check.detail)),
-        None if name.starts_with("event field") && findings.doctor.is_some() => Some(("ok", "")),
+        Some(check) => Some((&check.status, &check.detail, &check.name)),
+        None if line.starts_with("event field") && findings.doctor.is_some() => {
+            Some(("ok", "", ""))
+        }
         None => None,
     }
 }
@@ -190,6 +213,7 @@ mod tests {
             &[
                 ("raw_tracepoint:x", "degraded", "no such file"),
                 ("event field y", "degraded", "no such file"),
+                ("kprobe:f", "ok", "attached"),
             ],
         );
         old.findings.live.insert(
@@ -200,12 +224,19 @@ mod tests {
                 failed: vec![],
             },
         );
-        let new = row("6.12", &[("raw_tracepoint:x", "ok", "attached")]);
+        let new = row(
+            "6.12",
+            &[
+                ("raw_tracepoint:x", "ok", "attached"),
+                ("fentry:f", "ok", "attached"),
+            ],
+        );
         let text = to_markdown(&[old, new]).unwrap();
         for line in [
             "|  | 5.10 | 6.12 |\n|---|---|---|\n",
             "| `raw_tracepoint:x` | no (1) | yes |\n",
             "| `event field y` | no (1) | yes |\n",
+            "| `function:f` | kprobe | fentry |\n",
             "| storm, `--hook raw` | not run | not run |\n",
             "| live tests, cli | 2 passed, 1 not run (2) | not run |\n",
         ] {

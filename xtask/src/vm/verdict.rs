@@ -106,6 +106,12 @@ impl Findings {
                 None => self.fail(format!("doctor has no line {name}")),
             }
         }
+        // All kernels that are tested have them, and let us listen.
+        for check in &doctor.checks {
+            if check.name.starts_with("function:") && check.status != "ok" {
+                self.fail(format!("{}: {}", check.name, check.detail));
+            }
+        }
     }
 
     fn judge_live(&mut self, outcome: &Outcome) {
@@ -278,7 +284,13 @@ mod tests {
             .unwrap()
             .replacen("\"ok\",", "\"degraded\",", 2)
             .into_bytes();
-        let findings = findings(End::Done(0), outcomes);
-        assert_eq!(findings.failures.len(), 2, "{findings:?}");
+        assert_eq!(findings(End::Done(0), outcomes).failures.len(), 2);
+        let mut outcomes = good();
+        let refused = "{\"name\":\"function:f\",\"status\":\"degraded\",\"detail\":\"\"},";
+        outcomes[0].stdout = String::from_utf8(outcomes[0].stdout.clone())
+            .unwrap()
+            .replacen('[', &format!("[{refused}"), 1)
+            .into_bytes();
+        assert_eq!(findings(End::Done(0), outcomes).failures.len(), 1);
     }
 }
