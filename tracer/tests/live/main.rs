@@ -9,7 +9,7 @@
 //! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
-//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`packets`], [`hints`], [`cli`], [`recordings`]: the tests; [`servers`]
+//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`packets`], [`hints`], [`cli`], [`recordings`], [`expiry`]: the tests; [`servers`]
 //!   and [`crowd`] are real servers and their clients, [`capture`] captures packets
 //!
 //! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
@@ -20,6 +20,7 @@ mod capture;
 mod cli;
 mod compare;
 mod crowd;
+mod expiry;
 mod filters;
 mod harness;
 mod hints;
@@ -84,6 +85,8 @@ fn run() -> Result<ExitCode> {
         .chain(hints::suites())
         .chain(older::suites())
         .chain(recordings::suites())
+        // It takes a minute, and functions of the kernel.
+        .chain(compare::is_emulated().then_some(Suite::One(expiry::NAME, expiry::run)))
         .collect();
     let mut turn = None;
     let unable = || match take_turn() {

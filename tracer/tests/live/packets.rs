@@ -29,6 +29,8 @@ const CLIENT_PORT: u16 = 1;
 const TOLERANCE_NS: i64 = 1_000_000;
 /// What every application waits for, so that no state is over at once.
 const PAUSE: Duration = Duration::from_millis(40);
+/// The first SYN-ACK is sent again after a second.
+const SYN_ACK_AGAIN: Duration = Duration::from_millis(1_300);
 
 /// A connection, how it is closed, and what must be known of it.
 struct Case {
@@ -55,6 +57,13 @@ const CASES: &[Case] = &[
         client: &["SYN_SENT", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK"],
         server: &["SYN_RECEIVED", "ESTABLISHED", "FIN_WAIT_1"],
         unseen: &[("server", "FIN_WAIT_2"), ("server", "TIME_WAIT")],
+    },
+    Case {
+        name: "syn_ack_is_sent_again",
+        play: syn_ack_is_sent_again,
+        client: &["SYN_SENT", "ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2"],
+        server: &["ESTABLISHED", "CLOSE_WAIT", "LAST_ACK"],
+        unseen: &[("server", "SYN_RECEIVED")],
     },
 ];
 
@@ -244,6 +253,20 @@ impl Network<'_> {
         Ok([stage::patient(socket.into())?, server])
     }
 
+    /// A connection whose first SYN-ACKs do not arrive.
+    fn connect_late(&self, listener: &std::net::TcpListener) -> Result<[std::net::TcpStream; 2]> {
+        let [left, _] = self.ends;
+        let socket = left.run(|| stage::socket(Domain::IPV4))?;
+        self.cable.cut(Side::Second)?;
+        stage::start_connect(&socket, listener.local_addr()?)?;
+        thread::sleep(SYN_ACK_AGAIN);
+        self.cable.mend(Side::Second)?;
+        stage::await_writable(&socket)?;
+        socket.set_nonblocking(false)?;
+        let server = stage::accept(listener)?;
+        Ok([stage::patient(socket.into())?, server])
+    }
+
     /// The first closes, the second somewhat later; every FIN waits for its ACK for a while.
     fn close(
         &self,
@@ -279,6 +302,13 @@ impl Network<'_> {
 fn client_closes_first(network: &Network<'_>) -> Result<()> {
     let listener = network.listen()?;
     let [client, server] = network.connect(&listener)?;
+    network.close((client, Side::First), (server, Side::Second), true)
+}
+
+/// Half-open for a second and more.
+fn syn_ack_is_sent_again(network: &Network<'_>) -> Result<()> {
+    let listener = network.listen()?;
+    let [client, server] = network.connect_late(&listener)?;
     network.close((client, Side::First), (server, Side::Second), true)
 }
 
