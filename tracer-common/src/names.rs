@@ -23,17 +23,26 @@ pub const SYNACK: &str = "synack";
 
 /// Raw tracepoint program on `tcp:tcp_destroy_sock`.
 pub const DESTROYED: &str = "destroyed";
-/// fentry program on `tcp_time_wait`; for each of these there is a kprobe program as well, [`KPROBE`] behind
-/// its name.
+/// fentry program on `tcp_time_wait`.
 pub const TIME_WAIT: &str = "time_wait";
+/// kprobe program on the same.
+pub const TIME_WAIT_KPROBE: &str = "time_wait_kprobe";
 /// fentry program on `inet_twsk_hashdance` or `inet_twsk_hashdance_schedule`.
 pub const MINI_BORN: &str = "mini_born";
+/// kprobe program on the same.
+pub const MINI_BORN_KPROBE: &str = "mini_born_kprobe";
 /// fentry program on `__inet_twsk_schedule`.
 pub const MINI_TIMER: &str = "mini_timer";
+/// kprobe program on the same.
+pub const MINI_TIMER_KPROBE: &str = "mini_timer_kprobe";
 /// fentry program on `inet_twsk_kill`.
 pub const MINI_END: &str = "mini_end";
+/// kprobe program on the same.
+pub const MINI_END_KPROBE: &str = "mini_end_kprobe";
 /// fentry program on `inet_csk_reqsk_queue_hash_add`.
 pub const REQUEST: &str = "request";
+/// kprobe program on the same.
+pub const REQUEST_KPROBE: &str = "request_kprobe";
 /// fexit program on `inet_csk_accept`; the other one is [`ACCEPTED_KRETPROBE`].
 pub const ACCEPTED: &str = "accepted";
 /// kretprobe program on `inet_csk_accept`.

@@ -23,7 +23,7 @@ use crate::place::Place;
 use crate::render::Render;
 use crate::session::{ClockMap, HookReport, HookStatus, Session, SnapshotReport};
 use crate::state::State;
-use crate::track::{Tracker, TrackerConfig};
+use crate::track::{MiniSight, Tracker, TrackerConfig};
 
 /// All is attached; nothing was taken in yet.
 pub(super) struct Live<'a> {
@@ -50,6 +50,7 @@ impl<'a> Live<'a> {
             hook: limits.hook.into(),
             debug_log: limits.verbose > 1,
         })?;
+        tell_what_is_never_seen(filters, kernel.mini_sight());
         let clock = clock_map();
         let (early, snapshot) = if limits.no_snapshot {
             (Batch::default(), SnapshotReport::default())
@@ -322,7 +323,6 @@ fn require_cgroups(filter: &Filter) -> Result<(), Failure> {
 
 /// Asks for what would silently show nothing.
 fn tell_what_cannot_match(arguments: &FilterArgs) {
-    tell_what_is_never_seen(arguments);
     for pid in &arguments.pid {
         if std::path::Path::new("/proc/self").exists()
             && !std::path::Path::new(&format!("/proc/{pid}")).exists()
@@ -333,7 +333,8 @@ fn tell_what_cannot_match(arguments: &FilterArgs) {
 }
 
 /// Likewise, of states that are asked for.
-pub(super) fn tell_what_is_never_seen(arguments: &FilterArgs) {
+pub(super) fn tell_what_is_never_seen(arguments: &FilterArgs, minis: MiniSight) {
+    let seen_without_socket = minis.ends || minis.polled;
     let asked = arguments.state.iter().flatten().copied().chain(
         arguments
             .transition
@@ -341,15 +342,18 @@ pub(super) fn tell_what_is_never_seen(arguments: &FilterArgs) {
             .flatten()
             .flat_map(|(from, to)| [*from, *to].into_iter().flatten()),
     );
-    for state in asked.filter(|state| NEVER_SEEN.contains(state)) {
+    let never_seen = |state: &State| {
+        NEVER_SEEN.contains(state) || (*state == State::TimeWait && !seen_without_socket)
+    };
+    for state in asked.filter(never_seen) {
         talk(&format!(
             "note: the kernel reports no transition from or to {state}: see `tracer states {state}`"
         ));
     }
 }
 
-/// States that `sock:inet_sock_set_state` has no transitions for.
-const NEVER_SEEN: [State; 3] = [State::TimeWait, State::NewSynReceived, State::BoundInactive];
+/// States that there are no transitions for.
+const NEVER_SEEN: [State; 2] = [State::NewSynReceived, State::BoundInactive];
 
 /// What the JSON says in its first line, for people: a line for each reason. Whether a hook is missing.
 pub(super) fn tell_what_is_lacking(session: &Session) -> bool {

@@ -21,7 +21,7 @@ use crate::pipeline::{Consumer as _, Stop, View};
 use crate::record::{self, Close, Damage, OpenError, Recording, Step, open};
 use crate::render::Render;
 use crate::session::{ClockMap, Session};
-use crate::track::{Tracker, TrackerConfig, WARM_GROUP};
+use crate::track::{MiniSight, Tracker, TrackerConfig, WARM_GROUP};
 
 /// Between two looks at a file that is still being written.
 const FOLLOW_POLL: Duration = Duration::from_millis(100);
@@ -43,8 +43,14 @@ impl<'a> Recorded<'a> {
         verbose: u8,
     ) -> Result<Vec<Self>, Failure> {
         logging::init(verbose);
-        tell_what_is_never_seen(filters);
         let recordings = open(files)?;
+        let sights = recordings.iter().map(|recording| recording.header().minis);
+        let minis = sights.reduce(|one, other| MiniSight {
+            births: one.births || other.births,
+            ends: one.ends || other.ends,
+            polled: one.polled || other.polled,
+        });
+        tell_what_is_never_seen(filters, minis.unwrap_or_default());
         tell_of_several(&recordings);
         recordings.iter().for_each(tell_what_was_before);
         let with_filters = |recording| Self {

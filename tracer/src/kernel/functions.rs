@@ -50,7 +50,7 @@ const MINI_BORN: Function = Function {
     shown: "inet_twsk_hashdance*",
     purpose: "FIN_WAIT_2 and TIME_WAIT of closed sockets",
     fentry: names::MINI_BORN,
-    kprobe: "mini_born_kprobe",
+    kprobe: names::MINI_BORN_KPROBE,
     returns: false,
 };
 
@@ -59,7 +59,7 @@ const TIME_WAIT: Function = Function {
     shown: "tcp_time_wait",
     purpose: "the same, where their beginning cannot be seen",
     fentry: names::TIME_WAIT,
-    kprobe: "time_wait_kprobe",
+    kprobe: names::TIME_WAIT_KPROBE,
     returns: false,
 };
 
@@ -69,7 +69,7 @@ const REST: [Function; 3] = [
         shown: "__inet_twsk_schedule",
         purpose: "when FIN_WAIT_2 becomes TIME_WAIT",
         fentry: names::MINI_TIMER,
-        kprobe: "mini_timer_kprobe",
+        kprobe: names::MINI_TIMER_KPROBE,
         returns: false,
     },
     Function {
@@ -77,7 +77,7 @@ const REST: [Function; 3] = [
         shown: "inet_twsk_kill",
         purpose: "the end of FIN_WAIT_2 and TIME_WAIT",
         fentry: names::MINI_END,
-        kprobe: "mini_end_kprobe",
+        kprobe: names::MINI_END_KPROBE,
         returns: false,
     },
     Function {
@@ -85,7 +85,7 @@ const REST: [Function; 3] = [
         shown: "inet_csk_reqsk_queue_hash_add",
         purpose: "half-open connections, from their SYN on",
         fentry: names::REQUEST,
-        kprobe: "request_kprobe",
+        kprobe: names::REQUEST_KPROBE,
         returns: false,
     },
 ];

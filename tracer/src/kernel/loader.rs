@@ -206,9 +206,9 @@ impl Kernel {
                 .any(|program| *program == fentry || *program == kprobe)
         };
         MiniSight {
-            births: attached(names::MINI_BORN, "mini_born_kprobe"),
-            ends: attached(names::MINI_TIMER, "mini_timer_kprobe")
-                && attached(names::MINI_END, "mini_end_kprobe"),
+            births: attached(names::MINI_BORN, names::MINI_BORN_KPROBE),
+            ends: attached(names::MINI_TIMER, names::MINI_TIMER_KPROBE)
+                && attached(names::MINI_END, names::MINI_END_KPROBE),
             polled: false,
         }
     }
