@@ -16,7 +16,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeSpec, TimeVal};
 
-use crate::netns::Namespace;
+use crate::netns::{NOBODY, Namespace};
 
 /// A TCP segment over IPv4.
 #[derive(Clone, Copy, Debug)]
@@ -55,12 +55,12 @@ impl Packet {
         (self.from, self.to) == (other.to, other.from) && self.is_ack() && ahead < 1 << 31
     }
 
-    /// Of an Ethernet frame; nothing if it holds something else.
+    /// Of an Ethernet frame; nothing if it holds something else, or is for nobody.
     fn parse(wall_ns: i64, frame: &[u8]) -> Option<Self> {
         const IPV4: [u8; 2] = [0x08, 0x00];
         const TCP: u8 = 6;
         let (ethernet, ip) = frame.split_at_checked(14)?;
-        if ethernet.get(12..14)? != IPV4 || *ip.get(9)? != TCP {
+        if ethernet.get(12..14)? != IPV4 || *ip.get(9)? != TCP || ethernet.get(..6)? == NOBODY {
             return None;
         }
         let number = |bytes: &[u8], at: usize| -> Option<u32> {

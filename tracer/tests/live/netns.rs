@@ -128,7 +128,7 @@ pub(crate) enum Side {
 }
 
 /// Of no interface: a frame sent there is not received by anyone.
-const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 0xff];
+pub(crate) const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 0xff];
 
 impl<'a> Cable<'a> {
     /// Lays a cable; both ends get their address (of a /24) and know the other's: no packet besides
