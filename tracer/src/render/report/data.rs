@@ -227,8 +227,8 @@ fn edges(stats: &Stats) -> Vec<Value> {
                 "kernel": documented.and_then(|edge| edge.kernel),
                 "count": edge.count,
                 "inferred": edge.inferred,
-                "timed": edge.before.count,
-                "median_ns": edge.before.percentile_ns(50),
+                "timed": edge.before.all.count(),
+                "median_ns": edge.before.all.quantile_ns(0.5),
             }));
         }
     }
@@ -259,11 +259,11 @@ fn spread(times: &Times) -> Value {
         .iter()
         .map(|(&class, &count)| json!([class_begin_ns(class), class_begin_ns(class + 1), count]));
     json!({
-        "count": times.count,
-        "median_ns": times.percentile_ns(50),
-        "p95_ns": times.percentile_ns(95),
-        "p99_ns": times.percentile_ns(99),
-        "max_ns": (times.count > 0).then_some(times.max_ns),
+        "count": times.all.count(),
+        "median_ns": times.all.quantile_ns(0.5),
+        "p95_ns": times.all.quantile_ns(0.95),
+        "p99_ns": times.all.quantile_ns(0.99),
+        "max_ns": times.all.max_ns(),
         "classes": classes.collect::<Vec<_>>(),
     })
 }

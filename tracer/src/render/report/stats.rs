@@ -9,6 +9,7 @@ use crate::diagnose::{Diagnosis, SpanEvidence};
 use crate::event::StateEvent;
 use crate::render::span::{Lasted, spans};
 use crate::state::State;
+use crate::stats::Durations;
 use crate::track::{Connection, Ending, Transition};
 
 /// What the diagram and the histograms show.
@@ -108,55 +109,17 @@ impl Stats {
 /// How durations are spread.
 #[derive(Debug, Default)]
 pub(super) struct Times {
-    pub(super) count: u64,
-    /// By bucket of [`bucket`].
-    fine: BTreeMap<u32, u64>,
+    /// For the quantiles.
+    pub(super) all: Durations,
     /// By class of [`class`].
     pub(super) classes: BTreeMap<u32, u64>,
-    min_ns: u64,
-    pub(super) max_ns: u64,
 }
 
 impl Times {
     fn add(&mut self, ns: u64) {
-        self.min_ns = if self.count == 0 {
-            ns
-        } else {
-            self.min_ns.min(ns)
-        };
-        self.max_ns = self.max_ns.max(ns);
-        self.count += 1;
-        *self.fine.entry(bucket(ns)).or_default() += 1;
+        self.all.add(ns);
         *self.classes.entry(class(ns)).or_default() += 1;
     }
-
-    /// The duration that `percent` of 100 do not exceed, to within 1 %.
-    pub(super) fn percentile_ns(&self, percent: u64) -> Option<u64> {
-        let wanted = (u128::from(self.count) * u128::from(percent))
-            .div_ceil(100)
-            .max(1);
-        let mut counted = 0;
-        self.fine.iter().find_map(|(&bucket, &count)| {
-            counted += u128::from(count);
-            (counted >= wanted).then(|| middle_ns(bucket).clamp(self.min_ns, self.max_ns))
-        })
-    }
-}
-
-/// Buckets in which the highest bits agree: the middle of one is within 1 % of all in it.
-const FINE_BITS: u32 = 6;
-
-fn bucket(ns: u64) -> u32 {
-    let exponent = (u64::BITS - ns.leading_zeros()).saturating_sub(FINE_BITS + 1);
-    let mantissa = u32::try_from(ns >> exponent).unwrap_or(u32::MAX);
-    (exponent << (FINE_BITS + 1)) | mantissa
-}
-
-fn middle_ns(bucket: u32) -> u64 {
-    let exponent = bucket >> (FINE_BITS + 1);
-    let mantissa = u64::from(bucket & ((1 << (FINE_BITS + 1)) - 1));
-    let half = if exponent > 0 { 1 << (exponent - 1) } else { 0 };
-    (mantissa << exponent) + half
 }
 
 /// Classes of a histogram people can read: from 1, 2 and 5 times a power of ten nanoseconds on, three
@@ -185,24 +148,6 @@ mod tests {
 
     use super::*;
 
-    fn times(list: &[u64]) -> Times {
-        let mut times = Times::default();
-        for &ns in list {
-            times.add(ns);
-        }
-        times
-    }
-
-    #[test]
-    fn percentiles_of_few() {
-        assert_eq!(times(&[]).percentile_ns(50), None);
-        assert_eq!(times(&[0]).percentile_ns(50), Some(0));
-        assert_eq!(times(&[7]).percentile_ns(50), Some(7));
-        assert_eq!(times(&[1, 2, 3]).percentile_ns(50), Some(2));
-        assert_eq!(times(&[1, 2, 3, 4]).percentile_ns(50), Some(2));
-        assert_eq!(times(&[1, 2, 3]).percentile_ns(100), Some(3));
-    }
-
     #[test]
     fn classes_begin_at_round_numbers() {
         for (ns, begin_ns) in [
@@ -221,25 +166,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_bucket_is_narrow(ns: u64) {
-            let middle = middle_ns(bucket(ns));
-            prop_assert!(middle.abs_diff(ns) <= ns / 100, "{} for {}", middle, ns);
-        }
-
-        #[test]
         fn a_class_holds_what_is_in_it(ns: u64) {
             let class = class(ns);
             prop_assert!(class_begin_ns(class) <= ns);
             let end = class_begin_ns(class + 1);
             prop_assert!(ns < end || end == u64::MAX || end < class_begin_ns(class));
-        }
-
-        #[test]
-        fn the_median_lies_in_the_middle(mut list in prop::collection::vec(0_u64..1 << 50, 1..100)) {
-            let median = times(&list).percentile_ns(50).unwrap();
-            list.sort_unstable();
-            let exact = list[(list.len() - 1) / 2];
-            prop_assert!(median.abs_diff(exact) <= exact / 100);
         }
     }
 }
