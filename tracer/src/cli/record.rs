@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::args::{MAX_CONNECTIONS, RecordArgs};
 use super::destination::Destination;
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
         };
         let recorder = Recorder::start(target, limits, header)?;
         let mut recording = Recording {
-            progress: ProgressLine::new(arguments.tee.is_some()),
+            progress: ProgressLine::new(arguments.tee.is_some(), &live.session),
             recorder,
             beside,
         };
@@ -305,32 +305,56 @@ fn told(files: &Written, run: Duration) -> String {
 /// A line on a terminal that is written over again and again.
 struct ProgressLine {
     shown: bool,
+    /// Why more may be lost than is counted.
+    uncounted: bool,
+    /// When the rate was taken last, and how many transitions there were.
+    since: Instant,
+    counted: u64,
+    per_second: Option<u64>,
 }
 
 impl ProgressLine {
+    /// Over which a rate is taken.
+    const SPAN: Duration = Duration::from_secs(1);
+
     /// Not where lines of a live view would get in between.
-    fn new(beside: bool) -> Self {
+    fn new(beside: bool, session: &Session) -> Self {
         let same_terminal = beside && io::stdout().is_terminal();
         Self {
             shown: io::stderr().is_terminal() && !same_terminal,
+            uncounted: session.uncounted_losses().is_some(),
+            since: Instant::now(),
+            counted: 0,
+            per_second: None,
         }
     }
 
-    fn show(&self, recorder: &Recorder) {
+    fn show(&mut self, recorder: &Recorder) {
         if !self.shown {
             return;
         }
+        let transitions = recorder.counts().transitions;
+        let elapsed = self.since.elapsed();
+        if elapsed >= Self::SPAN {
+            let more = u128::from(transitions.saturating_sub(self.counted));
+            let per_second = more * 1_000_000_000 / elapsed.as_nanos().max(1);
+            self.per_second = u64::try_from(per_second).ok();
+            (self.since, self.counted) = (Instant::now(), transitions);
+        }
         let progress = recorder.progress();
-        let file = match progress.files() {
-            0 | 1 => String::new(),
-            files => format!(", file {files}"),
-        };
         let lost = recorder.lost().total();
-        let line = format!(
-            "{} transitions, {}{file}, {lost} lost",
-            recorder.counts().transitions,
-            bytes(progress.bytes()),
-        );
+        let mut line = format!("recording: {transitions} transitions");
+        if let Some(per_second) = self.per_second {
+            let _ = write!(line, ", {per_second}/s");
+        }
+        let _ = write!(line, ", {}", bytes(progress.bytes()));
+        if progress.files() > 1 {
+            let _ = write!(line, ", file {}", progress.files());
+        }
+        let _ = match (lost, self.uncounted) {
+            (0, true) => write!(line, ", losses are not counted"),
+            (lost, _) => write!(line, ", {lost} lost"),
+        };
         put(&format!("\r\x1b[K{line}"));
     }
 
