@@ -25,6 +25,27 @@ pub struct Flow<R> {
     /// Losses already told.
     lost: Lost,
     started_ns: u64,
+    /// With `--every`.
+    interim: Option<Interim>,
+}
+
+/// When the output is to tell how things stand.
+struct Interim {
+    every_ns: u64,
+    next_ns: u64,
+}
+
+impl Interim {
+    /// Whether it is time to at `now_ns`; if so, the next is one of the times that are whole multiples of the
+    /// pause after the start.
+    fn is_due(&mut self, started_ns: u64, now_ns: u64) -> bool {
+        let is_due = now_ns >= self.next_ns;
+        if is_due {
+            let pauses = now_ns.saturating_sub(started_ns) / self.every_ns.max(1) + 1;
+            self.next_ns = started_ns.saturating_add(pauses.saturating_mul(self.every_ns));
+        }
+        is_due
+    }
 }
 
 /// The tracker's sink: what passes is rendered.
@@ -89,7 +110,16 @@ impl<R: Render> Flow<R> {
             kernel_lost: Lost::default(),
             lost: Lost::default(),
             started_ns: session.clock.mono_ns,
+            interim: None,
         }
+    }
+
+    /// Has the output tell how things stand whenever so much time has passed: see [`Render::interim`].
+    pub fn every(&mut self, every_ns: u64) {
+        self.interim = Some(Interim {
+            every_ns,
+            next_ns: self.started_ns.saturating_add(every_ns),
+        });
     }
 
     /// Tells of connections while they are stuck: those that are in a state for `after_ns`.
@@ -159,14 +189,7 @@ impl<R: Render> Flow<R> {
             undecodable: self.undecodable,
             ..kernel
         };
-        let new = Lost {
-            ring_full: total.ring_full.saturating_sub(self.lost.ring_full),
-            reentry: total.reentry.saturating_sub(self.lost.reentry),
-            unreadable: total.unreadable.saturating_sub(self.lost.unreadable),
-            undecodable: total.undecodable.saturating_sub(self.lost.undecodable),
-            damaged: total.damaged.saturating_sub(self.lost.damaged),
-            evidence: total.evidence.saturating_sub(self.lost.evidence),
-        };
+        let new = total.since(&self.lost);
         if new == Lost::default() {
             return;
         }
@@ -189,6 +212,16 @@ impl<R: Render> Flow<R> {
         self.set_losses(self.kernel_lost, now_ns);
         self.tracker.handle_timeout(now_ns, &mut self.shown);
         self.tell_stuck(now_ns);
+        let started_ns = self.started_ns;
+        if let Some(interim) = &mut self.interim
+            && interim.is_due(started_ns, now_ns)
+        {
+            let totals = self.totals(now_ns);
+            let shown = &mut self.shown;
+            shown
+                .renderer
+                .interim(&mut shown.buffer, &shown.clock, now_ns, &totals);
+        }
     }
 
     /// Shows what happened beside the states to an output that wants it, and tells what it hints at.
@@ -257,8 +290,17 @@ impl<R: Render> Flow<R> {
         // What could not be decoded since the last tick was not told yet.
         self.set_losses(self.kernel_lost, now_ns);
         self.tracker.finish(now_ns, &mut self.shown);
+        let totals = self.totals(now_ns);
+        let shown = &mut self.shown;
+        shown
+            .renderer
+            .end(&mut shown.buffer, &shown.clock, now_ns, &totals);
+        totals
+    }
+
+    fn totals(&self, now_ns: u64) -> Totals {
         let stats = self.tracker.stats();
-        let totals = Totals {
+        Totals {
             events: stats.events,
             shown: self.shown.transitions,
             connections: self.shown.connections,
@@ -270,12 +312,7 @@ impl<R: Render> Flow<R> {
             verdicts: self.shown.verdicts,
             lost: self.lost,
             duration_ns: now_ns.saturating_sub(self.started_ns),
-        };
-        let shown = &mut self.shown;
-        shown
-            .renderer
-            .end(&mut shown.buffer, &shown.clock, now_ns, &totals);
-        totals
+        }
     }
 }
 
@@ -496,5 +533,22 @@ mod tests {
             shown.ended(&conn, Ending::Closed);
             assert_eq!(shown.verdicts.unknown, told, "full at {full_ns:?}");
         }
+    }
+
+    #[test]
+    fn interim_outputs_keep_to_the_multiples_of_their_pause() {
+        let mut interim = Interim {
+            every_ns: 10,
+            next_ns: 110,
+        };
+        let mut is_due = |now_ns| interim.is_due(100, now_ns);
+        assert!(!is_due(109));
+        assert!(is_due(113));
+        assert!(!is_due(119));
+        assert!(is_due(120));
+        // After a standstill there is one, not one for each that was missed.
+        assert!(is_due(177));
+        assert!(!is_due(179));
+        assert!(is_due(180));
     }
 }

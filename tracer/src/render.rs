@@ -187,6 +187,10 @@ pub trait Render {
     /// Events were lost between the last such call (or the start) and `now_ns`.
     fn lost(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, since_last: &Lost);
 
+    /// So much time has passed that the output is to tell how things stand; the totals are those up to now,
+    /// without what is still open. Of concern to an output that tells nothing else before its end.
+    fn interim(&mut self, _: &mut BytesMut, _: &ClockMap, _now_ns: u64, _totals: &Totals) {}
+
     /// The run is over.
     fn end(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, totals: &Totals);
 }

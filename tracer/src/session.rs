@@ -140,6 +140,19 @@ pub struct Lost {
 }
 
 impl Lost {
+    /// What was lost since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            ring_full: self.ring_full.saturating_sub(earlier.ring_full),
+            reentry: self.reentry.saturating_sub(earlier.reentry),
+            unreadable: self.unreadable.saturating_sub(earlier.unreadable),
+            undecodable: self.undecodable.saturating_sub(earlier.undecodable),
+            damaged: self.damaged.saturating_sub(earlier.damaged),
+            evidence: self.evidence.saturating_sub(earlier.evidence),
+        }
+    }
+
     /// Transitions lost: the sum over all reasons.
     pub fn total(&self) -> u64 {
         self.ring_full
@@ -188,6 +201,26 @@ pub struct Totals {
     pub lost: Lost,
     /// Nanoseconds from start to end.
     pub duration_ns: u64,
+}
+
+impl Totals {
+    /// What has come since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            events: self.events.saturating_sub(earlier.events),
+            shown: self.shown.saturating_sub(earlier.shown),
+            connections: self.connections.saturating_sub(earlier.connections),
+            unchanged: self.unchanged.saturating_sub(earlier.unchanged),
+            aged_out: self.aged_out.saturating_sub(earlier.aged_out),
+            recovered: self.recovered.saturating_sub(earlier.recovered),
+            hints: self.hints.saturating_sub(earlier.hints),
+            unwatched: self.unwatched.saturating_sub(earlier.unwatched),
+            verdicts: self.verdicts.since(&earlier.verdicts),
+            lost: self.lost.since(&earlier.lost),
+            duration_ns: self.duration_ns.saturating_sub(earlier.duration_ns),
+        }
+    }
 }
 
 /// How many connections came to each verdict.
@@ -263,6 +296,26 @@ impl Verdicts {
     fn sum(&self, of: impl Fn(Verdict) -> bool) -> u64 {
         let counts = self.all().into_iter().filter(|(verdict, _)| of(*verdict));
         counts.fold(0, |sum, (_, count)| sum.saturating_add(count))
+    }
+
+    /// How many more there are than `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let less = |now: u64, then: u64| now.saturating_sub(then);
+        Self {
+            refused: less(self.refused, earlier.refused),
+            timed_out: less(self.timed_out, earlier.timed_out),
+            unreachable: less(self.unreachable, earlier.unreachable),
+            cancelled: less(self.cancelled, earlier.cancelled),
+            reset_by_peer: less(self.reset_by_peer, earlier.reset_by_peer),
+            reset_by_us: less(self.reset_by_us, earlier.reset_by_us),
+            aborted: less(self.aborted, earlier.aborted),
+            accept_queue_lost: less(self.accept_queue_lost, earlier.accept_queue_lost),
+            unknown: less(self.unknown, earlier.unknown),
+            closed: less(self.closed, earlier.closed),
+            open: less(self.open, earlier.open),
+            listener: less(self.listener, earlier.listener),
+        }
     }
 
     /// All of them, the failures first.

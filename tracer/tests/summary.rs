@@ -8,11 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tracer::diagnose::{Diagnosis, Verdict};
 use tracer::event::Comm;
-use tracer::render::{Summary, SummaryFormat};
+use tracer::render::{Render as _, Summary, SummaryFormat};
+use tracer::session::Totals;
 use tracer::track::{ConnId, Connection, Ending, OwnerSource, Role};
 
 #[expect(dead_code, reason = "shared with other tests")]
@@ -247,6 +249,82 @@ fn the_examples_in_the_document_are_real() {
             of_kind.join("\n"),
         );
     }
+}
+
+/// Each interval holds what came in it, and all of them come to what the session does.
+#[test]
+fn intervals_come_to_the_whole() {
+    let run = |format| {
+        let (options, rows) = (samples::options(false), 3);
+        let mut summary = Summary::new(format, options, rows, "").of_intervals();
+        let mut out = BytesMut::new();
+        let clock = samples::CLOCK;
+        let mut totals = Totals::default();
+        summary.start(&mut out, &samples::session());
+        for (number, part) in everything().chunks(4).enumerate() {
+            for (conn, diagnosis, ending) in part {
+                totals.connections += 1;
+                totals.verdicts.add(diagnosis.verdict);
+                summary.ended(&mut out, &clock, conn, diagnosis, *ending, conn.as_of_ns);
+            }
+            totals.lost.ring_full += number as u64;
+            totals.duration_ns += 10 * samples::SECOND;
+            let now_ns = clock.mono_ns + totals.duration_ns;
+            summary.interim(&mut out, &clock, now_ns, &totals);
+        }
+        summary.end(
+            &mut out,
+            &clock,
+            clock.mono_ns + totals.duration_ns,
+            &totals,
+        );
+        (String::from_utf8(out.to_vec()).unwrap(), totals)
+    };
+    let (text, totals) = run(SummaryFormat::Text);
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert!(
+        text.contains("# 10.00s until 14:00:20: 0 transitions, 4 connections"),
+        "{text}"
+    );
+
+    let (json, _) = run(SummaryFormat::Jsonl);
+    let lines = lines(&json);
+    assert_eq!(of_type(&lines, "session").len(), 1);
+    let mut sums: BTreeMap<(bool, String), u64> = BTreeMap::new();
+    let mut is_interval = false;
+    for line in &lines {
+        let mut count = |key: String, value: &Value| {
+            *sums.entry((is_interval, key)).or_default() += value.as_u64().unwrap();
+        };
+        match line["type"].as_str().unwrap() {
+            "summary" => {
+                is_interval = line["of"] == "interval";
+                let mut count = |key: String, value: &Value| {
+                    *sums.entry((is_interval, key)).or_default() += value.as_u64().unwrap();
+                };
+                count("ended".to_owned(), &line["ended"]);
+                count("lost".to_owned(), &line["lost"]["total"]);
+                count("duration".to_owned(), &line["duration_ns"]);
+                for (verdict, number) in line["verdicts"].as_object().unwrap() {
+                    count(verdict.clone(), number);
+                }
+            }
+            "port" | "remote" | "process" => {
+                count(format!("by {}", line["type"]), &line["connections"]);
+            }
+            "reset" => count("resets".to_owned(), &line["count"]),
+            _ => {}
+        }
+    }
+    let of = |interval: bool| -> BTreeMap<&str, u64> {
+        let of_it = sums.iter().filter(|((is, _), _)| *is == interval);
+        of_it.map(|((_, key), sum)| (key.as_str(), *sum)).collect()
+    };
+    assert_eq!(of(true), of(false));
+    assert_eq!(of(false)["ended"], totals.connections);
+    assert!(of(false)["lost"] > 0 && of(false)["resets"] > 0);
 }
 
 #[test]

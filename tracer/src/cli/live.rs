@@ -118,10 +118,7 @@ impl<'a> Live<'a> {
             &self.session,
             sources,
         );
-        if let Some(stuck) = viewing.stuck {
-            let after_ns = u64::try_from(stuck.as_nanos()).unwrap_or(u64::MAX);
-            flow.watch(after_ns, port_limits());
-        }
+        viewing.apply(&mut flow, port_limits());
         flow
     }
 }

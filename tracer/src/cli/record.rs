@@ -51,6 +51,7 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
         stuck: arguments.stuck,
         time_wait: time_wait(arguments.time_wait, arguments.tee.unwrap_or_default()),
         count: arguments.count,
+        every: None,
     };
     let limits = Limits {
         rotate_size: arguments.rotate_size,

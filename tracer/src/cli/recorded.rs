@@ -155,10 +155,7 @@ impl<'a> Recorded<'a> {
             session,
             header.sources.clone(),
         );
-        if let Some(stuck) = viewing.stuck {
-            let after_ns = u64::try_from(stuck.as_nanos()).unwrap_or(u64::MAX);
-            flow.watch(after_ns, header.port_limits);
-        }
+        viewing.apply(&mut flow, header.port_limits);
         Ok(flow)
     }
 }

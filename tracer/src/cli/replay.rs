@@ -33,6 +33,7 @@ pub(super) fn run(arguments: &ReplayArgs) -> Result<Exit, Failure> {
         stuck: view.stuck,
         time_wait: time_wait(view.time_wait, view.output),
         count: view.count,
+        every: None,
     };
     source.show(
         || renderer(view.output, view.names, view.color),

@@ -27,6 +27,7 @@ pub(super) fn run(arguments: &ReportArgs) -> Result<Exit, Failure> {
         stuck: Some(Duration::from_nanos(STUCK_AFTER_NS)),
         time_wait: TimeWait::Wait,
         count: None,
+        every: None,
     };
     source.show(Report::default, viewing, to, true)
 }

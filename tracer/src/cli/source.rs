@@ -7,6 +7,8 @@ use super::destination::Destination;
 use super::exit::{Exit, Failure, talk};
 use super::live::{Live, talk_at_the_end};
 use super::recorded::Recorded;
+use crate::flow::Flow;
+use crate::hints::Limits;
 use crate::render::{Render, closing_words};
 use crate::session::{Session, Totals};
 use crate::track::TimeWait;
@@ -20,6 +22,21 @@ pub(super) struct Viewing {
     pub(super) time_wait: TimeWait,
     /// `--count`
     pub(super) count: Option<u64>,
+    /// `--every`
+    pub(super) every: Option<Duration>,
+}
+
+impl Viewing {
+    /// Has the flow do what it is to do in between.
+    pub(super) fn apply<R: Render>(&self, flow: &mut Flow<R>, limits: Limits) {
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(stuck) = self.stuck {
+            flow.watch(ns(stuck), limits);
+        }
+        if let Some(every) = self.every {
+            flow.every(ns(every));
+        }
+    }
 }
 
 /// How a session ended.

@@ -33,7 +33,17 @@ pub(super) fn run(arguments: &SummaryArgs) -> Result<Exit, Failure> {
         SummaryFormat::Text if over_the_echo => OVER_THE_ECHO,
         SummaryFormat::Text | SummaryFormat::Jsonl => "",
     };
-    let summary = || Summary::new(arguments.output, options.clone(), arguments.top, lead);
+    let summary = || {
+        let summary = Summary::new(arguments.output, options.clone(), arguments.top, lead);
+        match arguments.every {
+            Some(_) => summary.of_intervals(),
+            None => summary,
+        }
+    };
+    let viewing = Viewing {
+        every: arguments.every,
+        ..Viewing::default()
+    };
     // What was seen and lost stands in the summary itself.
-    source.show(summary, Viewing::default(), Destination::Stdout, false)
+    source.show(summary, viewing, Destination::Stdout, false)
 }

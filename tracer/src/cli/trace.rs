@@ -23,6 +23,7 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<Exit, Failure> {
         stuck: view.stuck,
         time_wait: time_wait(view.time_wait, view.output),
         count: view.count,
+        every: None,
     };
     Source::Live(Box::new(live)).show(
         || renderer(view.output, view.names, view.color),

@@ -10,7 +10,7 @@ use super::time::UtcStamp;
 use super::{Render, vocab};
 use crate::diagnose::Diagnosis;
 use crate::hints::Told;
-use crate::session::{ClockMap, HookStatus, Lost, Session, SnapshotReport, Totals};
+use crate::session::{ClockMap, HookStatus, Lost, Session, SnapshotReport, Totals, Verdicts};
 use crate::state::Names;
 use crate::track::{Connection, Continued, Ending, Transition};
 
@@ -26,7 +26,7 @@ pub struct Jsonl {
 
 impl Jsonl {
     /// A line of a type, begun with what every line has.
-    fn line(
+    pub(super) fn line(
         &mut self,
         out: &mut BytesMut,
         kind: &str,
@@ -175,11 +175,7 @@ impl Render for Jsonl {
             line.number("recovered", Some(totals.recovered));
             line.number("hints", Some(totals.hints));
             line.number("unwatched", Some(totals.unwatched));
-            line.object("verdicts", |counts| {
-                for (verdict, count) in totals.verdicts.all() {
-                    counts.number(vocab::verdict(verdict), Some(count));
-                }
-            });
+            put_verdicts(line, &totals.verdicts);
             put_lost(line, &totals.lost);
         });
     }
@@ -196,7 +192,15 @@ fn put_snapshot(object: &mut Object<'_>, snapshot: &SnapshotReport) {
     });
 }
 
-fn put_lost(line: &mut Object<'_>, lost: &Lost) {
+pub(super) fn put_verdicts(line: &mut Object<'_>, verdicts: &Verdicts) {
+    line.object("verdicts", |counts| {
+        for (verdict, count) in verdicts.all() {
+            counts.number(vocab::verdict(verdict), Some(count));
+        }
+    });
+}
+
+pub(super) fn put_lost(line: &mut Object<'_>, lost: &Lost) {
     line.object("lost", |counts| {
         counts.number("ring_full", Some(lost.ring_full));
         counts.number("reentry", Some(lost.reentry));

@@ -1,6 +1,7 @@
 //! `tracer replay`, and what is made of a session, live or recorded: `summary`, `report`, `export`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -26,6 +27,10 @@ pub(in crate::cli) struct SummaryArgs {
         help_heading = "Output"
     )]
     pub(in crate::cli) output: SummaryFormat,
+
+    /// Sum up each interval of this time as well, such as 10s
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Output")]
+    pub(in crate::cli) every: Option<Duration>,
 
     /// The most rows of a table; what does not fit is summed up
     #[arg(long, value_name = "ROWS", default_value = "10", value_parser = values::rows, help_heading = "Output")]

@@ -4,29 +4,18 @@ use std::hash::Hash;
 
 use bytes::{BufMut, BytesMut};
 
-use super::Summary;
+use super::Sheet;
 use crate::render::fields::Fields as _;
 use crate::render::json::Object;
-use crate::render::{Jsonl, Render as _, vocab};
-use crate::session::{ClockMap, Totals};
+use crate::render::{Jsonl, jsonl, vocab};
 use crate::state::{Names, State};
 use crate::stats::{Durations, Held, Others, Process, Ranked, Ranking, Reset, Share, Sum, Who};
 
-pub(super) fn write(
-    out: &mut BytesMut,
-    summary: &Summary,
-    clock: &ClockMap,
-    now_ns: u64,
-    totals: &Totals,
-) {
-    let mut frame = Jsonl::default();
-    if let Some(session) = &summary.session {
-        frame.start(out, session);
-    }
+pub(super) fn write(out: &mut BytesMut, sheet: &Sheet<'_>) {
     let mut page = Page {
         out,
-        summary,
-        rows: summary.rows,
+        sheet,
+        rows: sheet.rows,
     };
     page.overview();
     page.edges();
@@ -36,12 +25,11 @@ pub(super) fn write(
     page.held();
     page.handshakes();
     page.retransmits();
-    frame.end(out, clock, now_ns, totals);
 }
 
 struct Page<'a> {
     out: &'a mut BytesMut,
-    summary: &'a Summary,
+    sheet: &'a Sheet<'a>,
     rows: usize,
 }
 
@@ -92,10 +80,27 @@ impl Page<'_> {
     }
 
     fn overview(&mut self) {
-        let stats = &self.summary.stats;
+        let Sheet {
+            stats,
+            totals,
+            clock,
+            now_ns,
+            ..
+        } = self.sheet;
         let rows = self.rows as u64;
+        let of = if self.sheet.is_interval {
+            "interval"
+        } else {
+            "session"
+        };
         let (handshakes, retransmits) = (stats.handshakes.count(), stats.retransmits.count());
-        self.line("summary", |line| {
+        Jsonl::default().line(self.out, "summary", clock, *now_ns, |line| {
+            line.word("of", of);
+            line.number("duration_ns", Some(totals.duration_ns));
+            line.number("shown", Some(totals.shown));
+            line.number("ended", Some(totals.connections));
+            jsonl::put_verdicts(line, &stats.verdicts);
+            jsonl::put_lost(line, &totals.lost);
             line.number("rows", Some(rows));
             line.number("handshakes", Some(handshakes));
             line.number("retransmitting", Some(retransmits));
@@ -107,7 +112,7 @@ impl Page<'_> {
             put_state(line, "from", edge.map(|(from, _)| *from));
             put_state(line, "to", edge.map(|(_, to)| *to));
         };
-        self.ranking("edge", ALL, &self.summary.stats.edges, key, |line, edge| {
+        self.ranking("edge", ALL, &self.sheet.stats.edges, key, |line, edge| {
             line.number("count", Some(edge.count));
             line.number("unexpected", Some(edge.unexpected));
             put_durations(line, "in_state", &edge.exact);
@@ -121,7 +126,7 @@ impl Page<'_> {
         self.ranking(
             "state",
             ALL,
-            &self.summary.stats.states,
+            &self.sheet.stats.states,
             key,
             |line, times| {
                 put_durations(line, "measured", &times.measured);
@@ -133,7 +138,7 @@ impl Page<'_> {
     }
 
     fn shares(&mut self) {
-        let (stats, rows) = (&self.summary.stats, self.rows);
+        let (stats, rows) = (self.sheet.stats, self.rows);
         let addr = |line: &mut Object<'_>, addr: Option<&std::net::IpAddr>| match addr {
             Some(addr) => line.shown("addr", addr),
             None => line.text("addr", None),
@@ -160,7 +165,7 @@ impl Page<'_> {
             line.text("reason", reason);
             put_state(line, "state", state);
         };
-        let resets = &self.summary.stats.resets;
+        let resets = &self.sheet.stats.resets;
         self.ranking("reset", self.rows, resets, key, |line, count| {
             line.number("count", Some(count.0));
         });
@@ -178,7 +183,7 @@ impl Page<'_> {
                 process.is_some_and(|process| process.not_accepted),
             );
         };
-        let held = &self.summary.stats.held;
+        let held = &self.sheet.stats.held;
         self.ranking("close_wait", self.rows, held, key, |line, held| {
             let Held {
                 connections,
@@ -194,7 +199,7 @@ impl Page<'_> {
     }
 
     fn handshakes(&mut self) {
-        for (ns, handshake) in self.summary.stats.handshakes.items() {
+        for (ns, handshake) in self.sheet.stats.handshakes.items() {
             self.line("handshake", |line| {
                 put_who(line, &handshake.who);
                 line.number("duration_ns", Some(*ns));
@@ -205,7 +210,7 @@ impl Page<'_> {
     }
 
     fn retransmits(&mut self) {
-        for (_, item) in self.summary.stats.retransmits.items() {
+        for (_, item) in self.sheet.stats.retransmits.items() {
             self.line("retransmits", |line| {
                 put_who(line, &item.who);
                 line.number("syn_retransmits", item.syn.map(u64::from));

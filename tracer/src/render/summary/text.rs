@@ -8,24 +8,28 @@ use std::hash::Hash;
 use bytes::{BufMut, BytesMut};
 
 use super::table::{Align, Table, WIDTH};
-use super::{Summary, times, traffic, words};
+use super::{Sheet, times, traffic, words};
 use crate::diagnose::Verdict;
 use crate::render::closing::{push_losses, push_seen};
 use crate::render::plain::push_plain;
 use crate::render::states::wrapped;
 use crate::render::time::{LocalClock, human};
 use crate::render::vocab;
-use crate::session::Totals;
+use crate::session::{Lost, Session};
 use crate::state::Names;
 use crate::stats::{Others, Ranked, Ranking, Reset, Share, ShareBy, Sum};
 use Align::{Left, Right};
 
-pub(super) fn write(out: &mut BytesMut, summary: &Summary, totals: &Totals) {
+pub(super) fn write(out: &mut BytesMut, sheet: &Sheet<'_>) {
     let page = Page {
-        summary,
-        color: summary.options.color,
+        sheet,
+        color: sheet.options.color,
     };
-    page.head(out, totals);
+    if sheet.is_interval {
+        page.interval_head(out);
+    } else {
+        page.head(out);
+    }
     page.verdicts(out);
     page.failures(out);
     page.resets(out);
@@ -37,22 +41,33 @@ pub(super) fn write(out: &mut BytesMut, summary: &Summary, totals: &Totals) {
     times::edges(out, &page);
 }
 
+/// Lines for people, none too long, and an empty one.
+fn write_words(out: &mut BytesMut, words: &str) {
+    for line in words.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let lead = " ".repeat(indent);
+        out.put_slice(wrapped(line.trim_start(), WIDTH, &lead).as_bytes());
+    }
+    out.put_u8(b'\n');
+}
+
 pub(super) struct Page<'a> {
-    pub(super) summary: &'a Summary,
+    pub(super) sheet: &'a Sheet<'a>,
     pub(super) color: bool,
 }
 
 impl Page<'_> {
     pub(super) fn names(&self) -> Names {
-        self.summary.options.names
+        self.sheet.options.names
     }
 
-    fn head(&self, out: &mut BytesMut, totals: &Totals) {
+    fn head(&self, out: &mut BytesMut) {
+        let totals = self.sheet.totals;
         let mut remarks = Vec::new();
-        if let Some(session) = &self.summary.session {
+        if let Some(session) = self.sheet.session {
             let mut host = String::new();
             push_plain(&mut host, session.host.as_bytes());
-            let mut clock = LocalClock::new(self.summary.options.time_zone.clone());
+            let mut clock = LocalClock::new(self.sheet.options.time_zone.clone());
             let (day, time) = clock.format(session.clock.wall_ns);
             let time = time.split('.').next().unwrap_or_default();
             remarks.push(format!(
@@ -76,24 +91,45 @@ impl Page<'_> {
         for remark in remarks {
             out.put_slice(wrapped(&remark, WIDTH, "# ").as_bytes());
         }
-        let uncounted = self
-            .summary
-            .session
-            .as_ref()
-            .and_then(|session| session.uncounted_losses());
         let mut words = String::new();
         push_seen(&mut words, totals);
-        push_losses(&mut words, totals, uncounted);
-        for line in words.lines() {
-            let indent = line.len() - line.trim_start().len();
-            let lead = " ".repeat(indent);
-            out.put_slice(wrapped(line.trim_start(), WIDTH, &lead).as_bytes());
+        push_losses(&mut words, totals, self.uncounted());
+        write_words(out, &words);
+    }
+
+    /// Of an interval it is said when it ended, what came in it, and what was lost.
+    fn interval_head(&self, out: &mut BytesMut) {
+        let Sheet {
+            totals,
+            clock,
+            now_ns,
+            options,
+            ..
+        } = self.sheet;
+        let mut local = LocalClock::new(options.time_zone.clone());
+        let (_, time) = local.format(clock.wall_ns(*now_ns));
+        let time = time.split('.').next().unwrap_or_default();
+        let remark = format!(
+            "{} until {time}: {} transitions, {} connections or listeners ended",
+            human(totals.duration_ns),
+            totals.shown,
+            totals.connections,
+        );
+        out.put_slice(wrapped(&remark, WIDTH, "# ").as_bytes());
+        let mut words = String::new();
+        if totals.lost != Lost::default() || self.uncounted().is_some() {
+            push_losses(&mut words, totals, self.uncounted());
         }
-        out.put_u8(b'\n');
+        write_words(out, &words);
+    }
+
+    fn uncounted(&self) -> Option<&str> {
+        let session = self.sheet.session;
+        session.and_then(Session::uncounted_losses)
     }
 
     fn verdicts(&self, out: &mut BytesMut) {
-        let verdicts = &self.summary.stats.verdicts;
+        let verdicts = &self.sheet.stats.verdicts;
         let mut table = Table::new(&[("VERDICT", Left), ("COUNT", Right), ("", Left)]);
         for (verdict, count) in verdicts.all() {
             if count > 0 {
@@ -111,7 +147,7 @@ impl Page<'_> {
     }
 
     fn failures(&self, out: &mut BytesMut) {
-        let stats = &self.summary.stats;
+        let stats = &self.sheet.stats;
         self.failures_by(
             out,
             "FAILED, BY REMOTE ADDRESS",
@@ -163,7 +199,7 @@ impl Page<'_> {
         name: impl Fn(&K) -> String,
         mut row: impl FnMut(String, &S, &str),
     ) {
-        let (top, others) = ranking.top(measure, self.summary.rows);
+        let (top, others) = ranking.top(measure, self.sheet.rows);
         for Ranked {
             key,
             sum,
@@ -195,7 +231,7 @@ impl Page<'_> {
             Reset::Sent(None) => "sent: the kernel gives no reason".to_owned(),
             Reset::Received(state) => format!("received in {}", vocab::state(*state, names)),
         };
-        self.rank(&self.summary.stats.resets, 0, name, |name, count, mark| {
+        self.rank(&self.sheet.stats.resets, 0, name, |name, count, mark| {
             table.push([name, format!("{mark}{}", count.0)]);
         });
         table.write(out, self.color, &[]);
@@ -209,7 +245,7 @@ impl Page<'_> {
             ("LONGEST", Right),
         ]);
         self.rank(
-            &self.summary.stats.held,
+            &self.sheet.stats.held,
             0,
             words::process,
             |name, held, mark| {
@@ -228,7 +264,7 @@ impl Page<'_> {
     }
 
     fn handshakes(&self, out: &mut BytesMut) {
-        let handshakes = &self.summary.stats.handshakes;
+        let handshakes = &self.sheet.stats.handshakes;
         let mut table = Table::new(&[
             ("SLOWEST HANDSHAKE", Left),
             ("TIME", Right),
@@ -249,7 +285,7 @@ impl Page<'_> {
     }
 
     fn retransmits(&self, out: &mut BytesMut) {
-        let retransmits = &self.summary.stats.retransmits;
+        let retransmits = &self.sheet.stats.retransmits;
         let mut table = Table::new(&[
             ("MOST RESENT", Left),
             ("SYN", Right),

@@ -23,7 +23,7 @@ pub(super) fn states(out: &mut BytesMut, page: &Page<'_>) {
         ("P99", Right),
         ("MAX", Right),
     ]);
-    let (mut states, others) = page.summary.stats.states.top(0, State::BY_LIFE.len());
+    let (mut states, others) = page.sheet.stats.states.top(0, State::BY_LIFE.len());
     states.sort_by_key(|ranked| words::by_life(*ranked.key));
     let mut row = |state: String, known: &str, times: &Durations, mark: &str| {
         let time =
@@ -78,7 +78,7 @@ pub(super) fn edges(out: &mut BytesMut, page: &Page<'_>) {
         ("COUNT", Right),
         ("", Left),
     ]);
-    let (mut edges, others) = page.summary.stats.edges.top(0, ROWS);
+    let (mut edges, others) = page.sheet.stats.edges.top(0, ROWS);
     edges.sort_by_key(|ranked| {
         let (from, to) = *ranked.key;
         (words::by_life(from), words::by_life(to))

@@ -12,7 +12,7 @@ use crate::stats::{Ranking, Share, ShareBy};
 use Align::{Left, Right};
 
 pub(super) fn write(out: &mut BytesMut, page: &Page<'_>) {
-    let stats = &page.summary.stats;
+    let stats = &page.sheet.stats;
     let addr = IpAddr::to_string;
     let port = |port: &Option<_>| words::port(*port);
     let comm = |comm: &Option<_>| words::comm(*comm);

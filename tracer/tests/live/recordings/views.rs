@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -223,13 +224,45 @@ pub(super) fn summaries() -> Result<Verdict> {
         counts.sort();
         Ok(counts)
     };
-    let (live, file) = (
-        counts(&live.stdout)?,
-        counts(&run_well(&["summary", "-o", "jsonl"], &[file])?)?,
-    );
+    let files = [file];
+    let whole = run_well(&["summary", "-o", "jsonl"], &files)?;
+    intervals(&whole, &files)?;
+    let (live, file) = (counts(&live.stdout)?, counts(&whole)?);
     ensure!(live.len() > 15, "{live:#?}");
     ensure!(live == file, "live: {live:#?}\nof the file: {file:#?}");
     Ok(Verdict::Passed)
+}
+
+/// With --every, the summary of the session is the same, and that of the intervals comes to it but for what is
+/// open at the end.
+fn intervals(whole: &[u8], files: &[PathBuf]) -> Result<()> {
+    let arguments = ["summary", "-o", "jsonl", "--every", "20ms"];
+    let told = String::from_utf8(run_well(&arguments, files)?)?;
+    let whole = String::from_utf8_lossy(whole);
+    let at = told.rfind("{\"type\":\"summary\"").context("no summary")?;
+    let (before, session) = told.split_at(at);
+    ensure!(whole.ends_with(session), "the session's: {session}");
+    let shown = |text: &str| -> Result<(usize, u64)> {
+        let (mut summaries, mut shown) = (0, 0);
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line)?;
+            if line.get("type").and_then(Value::as_str) == Some("summary") {
+                summaries += 1;
+                shown += line.get("shown").and_then(Value::as_u64).context("none")?;
+            }
+        }
+        Ok((summaries, shown))
+    };
+    let ((intervals, in_intervals), (_, in_all)) = (shown(before)?, shown(session)?);
+    ensure!(
+        intervals > 1,
+        "{intervals} intervals: the test does not test"
+    );
+    ensure!(
+        in_intervals <= in_all && in_intervals > in_all / 2,
+        "{in_intervals} transitions in the intervals, {in_all} in all"
+    );
+    Ok(())
 }
 
 pub(super) fn report() -> Result<Verdict> {
