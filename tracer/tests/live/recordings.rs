@@ -23,7 +23,7 @@ const SCOPE: Scope = Scope(220);
 const BUFFER_KIB: u32 = 16 * 1024;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 19] = [
+    let all: [(&str, RunOne); 20] = [
         (
             "recording::replay_is_the_live_view",
             views::replay_is_the_live_view,
@@ -40,6 +40,7 @@ pub(crate) fn suites() -> impl Iterator<Item = Suite> {
         ("recording::full_disk", ends::full_disk),
         ("recording::into_a_pipe", ends::pipe),
         ("recording::closed_pipe", ends::closed_pipe),
+        ("recording::view_gone", ends::view_gone),
         (
             "recording::killed_report_leaves_no_page",
             ends::killed_report,

@@ -178,6 +178,33 @@ pub(super) fn closed_pipe() -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// Recording goes on when whoever looked at the live view has gone.
+pub(super) fn view_gone() -> Result<Verdict> {
+    let namespace = Namespace::new()?;
+    let scratch = Scratch::new()?;
+    let file = scratch.path("s.tracer");
+    let oracle = oracle()?;
+    let mut recorder = Recorder::start_with(&file, &with(&["--tee", "text"]), |command| {
+        command.stdout(Stdio::piped());
+    })?;
+    let mut stdout = recorder.child.stdout.take().context("no pipe")?;
+    talk(&namespace)?;
+    stdout.read_exact(&mut [0; 8])?;
+    drop(stdout);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        talk(&namespace)?;
+    }
+    stage::await_open_sockets(&namespace, 0)?;
+    ensure!(recorder.runs()?, "it ended with its view");
+    let stderr = recorder.stop()?;
+    ensure!(stderr.contains("the live view has ended"), "{stderr}");
+    let replay = Tracer::replay(&[file], &[""; 0])?.wait()?;
+    replay.ensure_complete()?;
+    compare::ensure_equal(&oracle.finish()?, &replay.transitions)?;
+    Ok(Verdict::Passed)
+}
+
 /// Under the name that was asked for there is a whole page or none.
 pub(super) fn killed_report() -> Result<Verdict> {
     let namespace = Namespace::new()?;
