@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tracer::batch::Batch;
-use tracer::record::frame::{Context, Maker};
+use tracer::record::frame::{Context, HEAD, Head, Kind, Maker, Opener};
 use tracer::record::row;
 use tracer::session::Session;
 
@@ -308,6 +308,66 @@ fn what_a_file_claims_takes_no_memory() {
         );
         assert!(told.contains(lost), "{told}");
     }
+}
+
+/// A recording of so many blocks: the overflow of the sample again and again, later each time.
+fn long(blocks: u64) -> Vec<u8> {
+    let sample = fs::read(sample("outcomes.tracer")).unwrap();
+    let (mut rest, mut largest) = (sample.as_slice(), Batch::default());
+    let mut opener = Opener::new().unwrap();
+    let mut rows = Batch::default();
+    let mut bytes = Vec::new();
+    while let Some((head, after)) = rest.split_first_chunk::<HEAD>() {
+        let head = Head::parse(head).unwrap();
+        let (payload, after) = after.split_at(head.stored as usize);
+        rest = after;
+        if head.kind == Kind::Block {
+            opener.rows(&head, payload, &mut rows).unwrap();
+            if rows.len() > largest.len() {
+                std::mem::swap(&mut rows, &mut largest);
+            }
+        } else if bytes.is_empty() {
+            let json = opener.plain(&head, payload).unwrap();
+            let context = Context {
+                session: head.session,
+                ..Context::default()
+            };
+            let mut maker = Maker::new().unwrap();
+            maker.header(json, 1, &context, &mut bytes).unwrap();
+        }
+    }
+    let mut context = Context {
+        session: Head::parse(sample.first_chunk().unwrap()).unwrap().session,
+        ..Context::default()
+    };
+    let mut maker = Maker::new().unwrap();
+    for number in 0..blocks {
+        let mut later = Batch::default();
+        for row in largest.iter() {
+            let (_, row) = later.push_copy(row);
+            let Some((_, rest)) = row.split_first_chunk_mut::<8>() else {
+                continue;
+            };
+            if let Some(mono_ns) = rest.first_chunk_mut() {
+                *mono_ns = (u64::from_le_bytes(*mono_ns) + number * 1_000_000_000).to_le_bytes();
+            }
+        }
+        let counts = maker.block(&later, &context, &mut bytes).unwrap();
+        context.before = context.before.plus(counts);
+    }
+    bytes
+}
+
+#[test]
+fn a_long_recording_takes_no_more_than_a_short_one() {
+    let scratch = Scratch::new("long");
+    // Long enough for connections to be over and forgotten.
+    let (short, _) = peak(&scratch.put("short", long(80)));
+    let path = scratch.put("long", long(320));
+    let (long, told) = peak(&path);
+    assert!(told.contains("transitions of"), "{told}");
+    let more = long.saturating_sub(short);
+    assert!(more < 8 << 20, "{more} bytes more, after {short}: {told}");
 }
 
 /// Puts the checksum of a head right.

@@ -4,7 +4,9 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use tracer::batch::Batch;
+use tracer::decode::socket_of;
 use tracer::record::frame::{Context, HEAD, Head, Maker, Opener};
+use tracer::track::WARM_GROUP;
 
 use super::workload::Workload;
 use super::{Deaf, RECORDS, handle, tracker};
@@ -38,7 +40,11 @@ pub(crate) fn files(c: &mut Criterion) {
             tracker,
             |tracker| {
                 read(&frames, |rows| {
-                    for record in rows.iter() {
+                    let mut ahead = rows.iter().filter_map(socket_of);
+                    for (index, record) in rows.iter().enumerate() {
+                        if index % WARM_GROUP == 0 {
+                            tracker.warm(ahead.by_ref().take(WARM_GROUP));
+                        }
                         handle(tracker, record, &mut Deaf);
                     }
                 });
