@@ -57,6 +57,8 @@ pub const POLLED_NOTHING: u16 = 0;
 pub const POLLED_MINI: u16 = 1;
 /// [`PolledRecord::found`]: a half-open connection.
 pub const POLLED_HALF_OPEN: u16 = 2;
+/// [`PolledRecord::found`]: the kernel can not be asked for it, or no more.
+pub const POLLED_NOT_KNOWN: u16 = 3;
 
 /// [`Header::flags`]: a [`Task`] follows the state record.
 pub const FLAG_TASK: u16 = 1;
@@ -265,8 +267,8 @@ pub struct MiniRecord {
 }
 
 /// What became of a connection whose socket is closed or not there yet, as far as the kernel tells when it
-/// is asked (`sock_diag`). `header.mono_ns` is when it was asked, `header.sk` is 0: the connection is known by
-/// its ends.
+/// is asked (`sock_diag`). `header.mono_ns` is when it was asked, for [`POLLED_NOTHING`] when it had answered;
+/// `header.sk` is 0: the connection is known by its ends.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct PolledRecord {
@@ -290,6 +292,8 @@ pub struct PolledRecord {
     pub reserved: u32,
     /// Nanoseconds until its timer is due; meaningful with [`FLAG_DETAIL`].
     pub timer_ns: u64,
+    /// When it was last asked for before, and there (`CLOCK_MONOTONIC`, ns); 0 for never.
+    pub seen_ns: u64,
     /// Local address: IPv6, or v4-mapped for `AF_INET`.
     pub local_addr: [u8; 16],
     /// Remote address: IPv6, or v4-mapped for `AF_INET`.
@@ -366,7 +370,7 @@ const _: () = {
     assert!(size_of::<EvidenceRecord>() == 32);
     assert!(size_of::<RequestRecord>() == 72);
     assert!(size_of::<MiniRecord>() == 40);
-    assert!(size_of::<PolledRecord>() == 88);
+    assert!(size_of::<PolledRecord>() == 96);
     assert!(size_of::<CgroupRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 40);
     assert!(size_of::<SocketRecord>() == 112 && align_of::<SocketRecord>() == 8);

@@ -256,6 +256,7 @@ fn polled_event(record: &wire::PolledRecord) -> PolledEvent {
     let family = Family::from_number(record.family);
     PolledEvent {
         mono_ns: record.header.mono_ns,
+        seen_ns: (record.seen_ns != 0).then_some(record.seen_ns),
         netns: (flags & wire::FLAG_NETNS != 0).then_some(record.netns),
         local: endpoint(family, record.local_addr, record.local_port),
         remote: endpoint(family, record.remote_addr, record.remote_port),
@@ -267,7 +268,8 @@ fn polled_event(record: &wire::PolledRecord) -> PolledEvent {
             wire::POLLED_HALF_OPEN => Polled::HalfOpen {
                 retransmits: record.retransmits,
             },
-            _ => Polled::Nothing,
+            wire::POLLED_NOTHING => Polled::Nothing,
+            _ => Polled::NotKnown,
         },
     }
 }

@@ -171,8 +171,10 @@ pub enum Evidence {
 /// not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolledEvent {
-    /// When it was asked: `CLOCK_MONOTONIC`, nanoseconds.
+    /// When it was asked, or of [`Polled::Nothing`] when it had answered: `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,
+    /// When there was something the last time before that it was asked, if there was.
+    pub seen_ns: Option<u64>,
     /// Inode number of the network namespace, as it was asked for.
     pub netns: Option<u32>,
     /// This side.
@@ -200,6 +202,8 @@ pub enum Polled {
         /// SYN-ACKs sent again.
         retransmits: u32,
     },
+    /// It cannot be asked for, or no more.
+    NotKnown,
 }
 
 /// Where processes belong; comes before the events of those processes.

@@ -12,7 +12,7 @@ use crate::render::{Render, Shape};
 use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
 use crate::state::State;
 use crate::track::{
-    After, Connection, Continued, Ending, Fate, Mini, MiniEnd, Sink, Tracker, Transition,
+    After, Connection, Continued, Ending, Mini, MiniEnd, Sink, Tracker, Transition,
 };
 
 /// All between a source of records and the bytes of an output format.
@@ -278,11 +278,6 @@ impl<R: Render> Flow<R> {
                 shown.tell_of(conn, &told);
             }
         }
-    }
-
-    /// Connections that the kernel is to be asked about: see [`Tracker::fates`].
-    pub fn fates(&mut self, now_ns: u64, limit: usize) -> Vec<Fate> {
-        self.tracker.fates(now_ns, limit)
     }
 
     /// Tells of the connections that are still open, and writes the end.

@@ -13,7 +13,7 @@ use crate::batch::Batch;
 use crate::enrich::Enricher;
 use crate::flow::Flow;
 use crate::input::Input;
-use crate::kernel::{self, Kernel, clock_map};
+use crate::kernel::{self, Kernel, Poller, clock_map};
 use crate::output::{self, Output};
 use crate::render::Render;
 use crate::session::{ClockMap, Lost, Totals};
@@ -29,6 +29,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 const BUSY_TICK_NS: u64 = 20_000_000;
 /// Between two ticks when none came for as long.
 const IDLE_TICK_NS: u64 = 250_000_000;
+/// Before the last questions of a run, and for their answers.
+const LAST_WAIT: Duration = Duration::from_millis(25);
+const LAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Who takes in what comes from the kernel.
 pub trait Consumer {
@@ -49,18 +52,20 @@ pub trait Consumer {
     fn look_after(&mut self) -> bool;
 }
 
-/// Feeds the consumer until it is time to stop, or until it wants no more. `clock` is what it was
-/// started with, `early` what was recorded before. Yields when the run ended (`CLOCK_MONOTONIC`, ns).
+/// Feeds the consumer until it is time to stop, or until it wants no more. `clock` is what it was started
+/// with, `early` what was recorded before; `poller` asks for what the kernel does not tell by itself. Yields
+/// when the run ended (`CLOCK_MONOTONIC`, ns).
 pub async fn run(
     kernel: &mut Kernel,
     early: Batch,
     consumer: &mut impl Consumer,
     clock: ClockMap,
     mut stop: Stop,
+    poller: Option<Poller>,
 ) -> Result<u64, kernel::Error> {
     let mut poll = BUSY_POLL;
     let mut housekeeping = Instant::now();
-    let mut feed = Feed::new(early, clock);
+    let mut feed = Feed::new(early, clock, poller);
     feed.take_batch(kernel, consumer)?;
     loop {
         if housekeeping.elapsed() >= HOUSEKEEPING {
@@ -94,6 +99,7 @@ pub async fn run(
     kernel.count_refused();
     feed.look_at_the_clock(consumer);
     while feed.take_batch(kernel, consumer)? > 0 {}
+    feed.ask_at_last(consumer).await;
     Ok(clock_map().mono_ns)
 }
 
@@ -104,7 +110,10 @@ struct Feed {
     events: Batch,
     /// What was found out to go with them.
     found: Batch,
+    /// What the kernel answered, to be taken in after all events before.
+    answers: Batch,
     enricher: Enricher,
+    poller: Option<Poller>,
     clock: ClockMap,
     lost: Lost,
     last_tick_ns: u64,
@@ -112,11 +121,13 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(early: Batch, clock: ClockMap) -> Self {
+    fn new(early: Batch, clock: ClockMap, poller: Option<Poller>) -> Self {
         Self {
             events: early,
             found: Batch::default(),
+            answers: Batch::default(),
             enricher: Enricher::default(),
+            poller,
             clock,
             lost: Lost::default(),
             last_tick_ns: 0,
@@ -140,6 +151,10 @@ impl Feed {
         consumer: &mut impl Consumer,
     ) -> Result<usize, kernel::Error> {
         self.found.clear();
+        // Before the events: they are then all known up to when the answers were given.
+        if let Some(poller) = &self.poller {
+            poller.collect(&mut self.answers);
+        }
         let now_ns = clock_map().mono_ns;
         kernel.fill(&mut self.events, BATCH);
         let lost = kernel.losses()?;
@@ -154,6 +169,15 @@ impl Feed {
             consumer.input(Input::Record(record));
         }
         pass_on(&self.events, consumer);
+        if let Some(poller) = &mut self.poller {
+            poller.note(&self.events);
+        }
+        if self.events.len() < BATCH {
+            for record in self.answers.iter() {
+                consumer.input(Input::Record(record));
+            }
+            self.answers.clear();
+        }
         if !self.events.is_empty() {
             self.last_record_ns = now_ns;
         }
@@ -165,6 +189,19 @@ impl Feed {
         let count = self.events.len();
         self.events.clear();
         Ok(count)
+    }
+
+    /// All records are taken in: asks what became of the connections that were closed just before.
+    async fn ask_at_last(&mut self, consumer: &mut impl Consumer) {
+        let Some(poller) = self.poller.take().filter(Poller::is_used) else {
+            return;
+        };
+        // The core takes answers once it has waited for what explains the close.
+        sleep(LAST_WAIT).await;
+        consumer.input(Input::Tick(clock_map().mono_ns));
+        for record in poller.finish(LAST_PATIENCE).iter() {
+            consumer.input(Input::Record(record));
+        }
     }
 
     fn is_tick_due(&self, now_ns: u64) -> bool {

@@ -11,7 +11,7 @@
 //! On Linux a connection is older than its socket, and outlives it. A server's is half-open before it has
 //! one: it is known by its ends from its SYN on (`half_open`), and the socket takes that over. And the side
 //! that closes first goes on in a mini-socket: the connection then waits for news of that (`waiting`), be
-//! they from functions of the kernel or from asking it, which another part does for [`Tracker::fates`].
+//! they from functions of the kernel or from asking it, which another part does.
 //!
 //! What explains a state change is often reported after it, so a connection that is closed waits a
 //! moment for its evidence before its sink hears of its end ([`Tracker::handle_timeout`]).
@@ -53,7 +53,7 @@ use crate::place::Place;
 use crate::state::State;
 
 pub use evidence::{Backoff, Gathered, Opened, ResetSent, SocketError};
-pub use mini::{After, Continued, Fate, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TimeWait};
+pub use mini::{After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TimeWait};
 pub use sockets::GROUP as WARM_GROUP;
 pub use tracker::{Stats, Tracker, TrackerConfig};
 

@@ -131,6 +131,7 @@ impl Doctor {
         });
         match loaded {
             Ok(mut kernel) => {
+                kernel.ask_for_fates();
                 self.loaded(&kernel);
                 self.self_test(&mut kernel, listener)
             }

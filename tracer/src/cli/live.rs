@@ -15,15 +15,15 @@ use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
 use crate::kernel::{
-    self, Kernel, Options, Snapshot, Taking, clock_map, default_ring_bytes, machine_facts,
-    port_limits, raise_file_limit,
+    self, Kernel, Options, Poller, Snapshot, Taking, Wish, clock_map, default_ring_bytes,
+    machine_facts, port_limits, raise_file_limit,
 };
 use crate::pipeline::{self, Stop, View};
 use crate::place::Place;
 use crate::render::Render;
 use crate::session::{ClockMap, HookReport, HookStatus, Session, SnapshotReport};
 use crate::state::State;
-use crate::track::{MiniSight, Tracker, TrackerConfig};
+use crate::track::{MiniSight, TimeWait, Tracker, TrackerConfig};
 
 /// All is attached; nothing was taken in yet.
 pub(super) struct Live<'a> {
@@ -34,6 +34,8 @@ pub(super) struct Live<'a> {
     /// What was there before, and what has happened since all is attached.
     pub(super) early: Batch,
     pub(super) session: Session,
+    /// What is to be asked for, if the kernel can be asked.
+    wish: Option<Wish>,
 }
 
 impl<'a> Live<'a> {
@@ -50,7 +52,8 @@ impl<'a> Live<'a> {
             hook: limits.hook.into(),
             debug_log: limits.verbose > 1,
         })?;
-        tell_what_is_never_seen(filters, kernel.mini_sight());
+        let wish = kernel.ask_for_fates();
+        tell_what_is_never_seen(filters, mini_sight(&kernel, wish));
         let clock = clock_map();
         let (early, snapshot) = if limits.no_snapshot {
             (Batch::default(), SnapshotReport::default())
@@ -65,7 +68,21 @@ impl<'a> Live<'a> {
             filter,
             early,
             session,
+            wish,
         })
+    }
+
+    /// Which ways there are to hear of mini-sockets.
+    pub(super) fn mini_sight(&self) -> MiniSight {
+        mini_sight(&self.kernel, self.wish)
+    }
+
+    /// Starts to ask the kernel, until each connection is over or only as long as its end is waited for.
+    pub(super) fn poller(&self, time_wait: TimeWait) -> Result<Option<Poller>, Failure> {
+        self.wish
+            .map(|wish| Poller::start(wish, time_wait))
+            .transpose()
+            .map_err(|error| cannot_start(&error))
     }
 
     /// What the session line says, for people: a line for each reason.
@@ -83,13 +100,14 @@ impl<'a> Live<'a> {
         viewing: Viewing,
         to: &mut Destination,
     ) -> Result<Option<End>, Failure> {
+        let poller = self.poller(viewing.time_wait)?;
         let flow = self.flow(renderer, viewing);
         let (totals, ending) = runtime()?.block_on(async {
             let stop = Stop::new(self.limits.duration);
             let mut view = View::new(flow, to.output()?);
             let clock = self.session.clock;
             let end_ns =
-                pipeline::run(&mut self.kernel, self.early, &mut view, clock, stop).await?;
+                pipeline::run(&mut self.kernel, self.early, &mut view, clock, stop, poller).await?;
             Ok::<_, Failure>(view.finish(end_ns).await)
         })?;
         Ok(to.written(ending).map(|written| End {
@@ -106,7 +124,7 @@ impl<'a> Live<'a> {
             max_connections: self.limits.max_connections.unwrap_or(MAX_CONNECTIONS),
             filter: self.filter.clone(),
             time_wait: viewing.time_wait,
-            minis: self.kernel.mini_sight(),
+            minis: self.mini_sight(),
         });
         let show = show(self.filters);
         let sources = self.kernel.sources();
@@ -120,6 +138,13 @@ impl<'a> Live<'a> {
         );
         viewing.apply(&mut flow, port_limits());
         flow
+    }
+}
+
+fn mini_sight(kernel: &Kernel, wish: Option<Wish>) -> MiniSight {
+    MiniSight {
+        polled: wish.is_some_and(|wish| wish.minis),
+        ..kernel.mini_sight()
     }
 }
 

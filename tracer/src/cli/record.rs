@@ -24,6 +24,7 @@ use crate::record::{
 use crate::render::{Format, Renderer, closing_words, losses};
 use crate::session::{Lost, Session};
 use crate::state::Names;
+use crate::track::TimeWait;
 
 /// The least for all files together: a block, its head and the end of a file are to fit into a quarter.
 const MAX_SIZE_OF_MANY: u64 = 512 << 10;
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
         live.kernel.sources(),
         RecordedFilter::from(&live.filter),
     );
-    header.minis = live.kernel.mini_sight();
+    header.minis = live.mini_sight();
     header.port_limits = port_limits();
     header.max_connections = arguments
         .tee
@@ -59,6 +60,8 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
         keep: arguments.keep,
         max_size: arguments.max_size,
     };
+    // Whoever replays it may want to wait for each end.
+    let poller = live.poller(TimeWait::Wait)?;
     runtime()?.block_on(async {
         let stop = Stop::new(live.limits.duration);
         let beside = match (arguments.tee, arguments.count) {
@@ -86,6 +89,7 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
             &mut recording,
             clock,
             stop,
+            poller,
         )
         .await?;
         let run = Duration::from_nanos(end_ns.saturating_sub(clock.mono_ns));

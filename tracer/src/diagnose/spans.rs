@@ -94,6 +94,9 @@ fn half_open(f: &Facts<'_>, spans: &mut [StateSpan]) {
     if let Some(born_ns) = f.evidence().half_open_ns {
         first.since_ns = Some(born_ns);
         first.duration_ns = between(Some(born_ns), established_ns.or(Some(f.conn.as_of_ns)));
+        if f.evidence().half_open_polled {
+            first.evidence = SpanEvidence::Polled;
+        }
         return;
     }
     let lasted_ns = opened
@@ -158,7 +161,7 @@ fn in_mini_socket(mini: &Mini, spans: &mut Vec<StateSpan>, closed: StateSpan) {
     };
     let end_ns = match mini.end {
         MiniEnd::At(end_ns) => Some(end_ns),
-        MiniEnd::NotSeen | MiniEnd::Gone => None,
+        MiniEnd::NotSeen => None,
     };
     let is_in_time_wait = mini.state == State::TimeWait;
     if let Some(last) = spans.last_mut()
@@ -195,7 +198,7 @@ fn in_mini_socket(mini: &Mini, spans: &mut Vec<StateSpan>, closed: StateSpan) {
         since_ns: end_ns,
         evidence: match mini.end {
             MiniEnd::NotSeen => SpanEvidence::Inferred,
-            MiniEnd::At(_) | MiniEnd::Gone => evidence,
+            MiniEnd::At(_) => evidence,
         },
         ..closed
     });

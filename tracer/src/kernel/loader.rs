@@ -16,6 +16,7 @@ use super::format::Format;
 use super::layout::{self, Layout};
 use super::losses::{self, Refused};
 use super::machine::counts_refused_classic_runs;
+use super::poll::{Poller, Wish};
 use super::sets;
 use super::tracefs::{self, TraceFs};
 use crate::batch::Batch;
@@ -27,6 +28,9 @@ use crate::session::{HookReport, HookStatus, LOST_REENTRY, Lost};
 use crate::track::MiniSight;
 
 static OBJECT: &[u8] = include_bytes_aligned!("../../ebpf/tracer.bpf.o");
+
+/// Function of the kernel that makes a half-open connection.
+const REQUEST_FUNCTION: &str = ":inet_csk_reqsk_queue_hash_add";
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -211,6 +215,38 @@ impl Kernel {
                 && attached(names::MINI_END, names::MINI_END_KPROBE),
             polled: false,
         }
+    }
+
+    /// What of the fate of connections no function of the kernel tells, so that it has to be asked for. None if it
+    /// cannot be, for the reason that [`Kernel::hooks`] then gives: decided by trying.
+    pub fn ask_for_fates(&mut self) -> Option<Wish> {
+        let sees_requests = self.hooks.iter().any(|hook| {
+            hook.status == HookStatus::Attached && hook.name.ends_with(REQUEST_FUNCTION)
+        });
+        let sight = self.mini_sight();
+        let wish = Wish {
+            minis: !(sight.births && sight.ends),
+            half_open: !sees_requests,
+        };
+        let netns = self.missing.iter().find(|(field, _)| field == "netns");
+        let possible = match netns {
+            Some((_, reason)) => Err(format!("the network namespace is not known: {reason}")),
+            None => Poller::try_it(),
+        };
+        let status = match possible {
+            _ if wish.is_empty() => HookStatus::NotNeeded,
+            Ok(()) => HookStatus::Attached,
+            Err(reason) => HookStatus::Unavailable(reason),
+        };
+        let used = status == HookStatus::Attached;
+        self.hooks.push(HookReport {
+            name: "netlink:sock_diag".to_owned(),
+            purpose:
+                "FIN_WAIT_2 and TIME_WAIT of closed sockets, and half-open connections, by asking"
+                    .to_owned(),
+            status,
+        });
+        used.then_some(wish)
     }
 
     /// Adds what is in the ring buffer to `batch`, until that holds `limit` records.

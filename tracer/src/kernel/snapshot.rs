@@ -16,7 +16,7 @@ use zerocopy::IntoBytes as _;
 use super::machine::{lists_mptcp, mono_ns};
 use super::netns;
 use super::processes::{Names, Processes, sees_kernels_pids};
-use super::sock_diag::{INET, INET6, Listed, MPTCP, SockDiag, TCP, TIMER_MINI_SOCKET};
+use super::sock_diag::{INET, INET6, Listed, MPTCP, SockDiag, TCP, TIMER_MINI_SOCKET, mapped};
 use crate::batch::Batch;
 use crate::session::{SnapshotReport, SnapshotStatus};
 
@@ -287,15 +287,6 @@ fn push(records: &mut Batch, socket: &Socket, owners: &[Process]) {
         bytes.extend_from_slice(owner.as_bytes());
     }
     records.push(&bytes);
-}
-
-/// The kernel leaves twelve bytes of an IPv4 address unused.
-fn mapped(family: u8, addr: [u8; 16]) -> [u8; 16] {
-    let [a, b, c, d, ..] = addr;
-    match family {
-        INET => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
-        _ => addr,
-    }
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ pub(crate) fn continued(
     conn: &Connection,
     change: &Continued,
 ) {
-    let evidence = if change.polled {
+    let evidence = if change.polled_within_ns.is_some() {
         SpanEvidence::Polled
     } else {
         SpanEvidence::Observed
@@ -151,6 +151,7 @@ pub(crate) fn continued(
     fields.state("to", change.to, Names::Documented);
     fields.number("in_state_ns", change.in_state_ns);
     fields.word("evidence", vocab::evidence(evidence));
+    fields.number("within_ns", change.polled_within_ns);
     fields.number("pid", conn.owner.pid.map(u64::from));
     fields.comm("comm", conn.owner.comm);
     fields.word("owner_source", vocab::owner_source(conn.owner.source));

@@ -589,8 +589,9 @@ pub(super) fn push_change(duration: &mut String, notes: &mut String, change: &Co
         None => duration.push('?'),
     }
     notes.push_str("after the socket was closed");
-    if change.polled {
-        push_note(notes, "found by asking the kernel");
+    if let Some(within_ns) = change.polled_within_ns {
+        push_note(notes, "found by asking the kernel, to within ");
+        let _ = write!(notes, "{}", human(within_ns));
     }
 }
 

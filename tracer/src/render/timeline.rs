@@ -210,6 +210,10 @@ impl Timeline {
         if span.lasted == Lasted::NotKnown && span.known.expected_ns.is_some() {
             push_note(&mut notes, "end not seen");
         }
+        if let (Lasted::AtLeast(_), Some(ns)) = (span.lasted, span.known.expected_ns) {
+            push_note(&mut notes, "expected to last ");
+            let _ = write!(notes, "{}", human(ns));
+        }
         match life.before(index) {
             None if span.known.since_ns.is_none() => {
                 push_note(&mut notes, "since before the trace");

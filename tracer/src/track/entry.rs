@@ -150,6 +150,7 @@ impl Entry {
         }
         entry.take_over(&Taken {
             born_ns: pending.born_ns,
+            polled: pending.polled,
             retransmits: pending.retransmits,
         });
         if pending.listener_closed {
@@ -342,6 +343,9 @@ impl Entry {
         if let Some(born_ns) = taken.born_ns {
             self.half_open_ns = born_ns;
             self.synacks_counted = true;
+        }
+        if taken.polled {
+            self.evidence_mut().half_open_polled = true;
         }
         if taken.retransmits > 0 {
             let count = &mut self.evidence_mut().synack_retransmits;

@@ -27,6 +27,8 @@ pub struct Gathered {
     /// When its SYN arrived (`CLOCK_MONOTONIC`, ns), if that was seen: a server's, which has no socket before
     /// the handshake is complete.
     pub half_open_ns: Option<u64>,
+    /// It was found half-open by asking the kernel.
+    pub half_open_polled: bool,
     /// What the kernel went on with when the socket was closed.
     pub after: After,
     /// Retransmissions seen in any later state.

@@ -6,13 +6,16 @@ use std::collections::HashMap;
 use super::entry::Entry;
 use super::half_open::Pending;
 use super::linger::Closed;
-use super::mini::{After, Continued, Fate, Mini, MiniEnd, MiniSight, TimeWait};
+use super::mini::{After, Continued, Mini, MiniEnd, MiniSight, TimeWait};
 use super::tracker::Tracker;
 use super::waiting::{Ends, Waiting};
 use super::{ConnId, Ending, Sink};
 use crate::event::{Polled, PolledEvent};
 use crate::filter::Verdict;
 use crate::state::State;
+
+/// The kernel's timers count ticks of its clock: 10 ms at most (`CONFIG_HZ`).
+const TIMER_GRAIN_NS: u64 = 10_000_000;
 
 /// Closed connections and their mini-sockets.
 #[derive(Default)]
@@ -52,35 +55,6 @@ impl Following {
 }
 
 impl Tracker {
-    /// What the kernel is to be asked about now: connections of which it does not tell by itself what becomes
-    /// of them, at most `limit`. The answers come as [`PolledEvent`]s with the very same ends and namespace;
-    /// what is not answered is asked again a second later.
-    pub fn fates(&mut self, now_ns: u64, limit: usize) -> Vec<Fate> {
-        if !self.following.sight.polled {
-            return Vec::new();
-        }
-        let mut fates: Vec<Fate> = self
-            .teller
-            .half_open
-            .ask(now_ns, limit)
-            .map(|pending| Fate {
-                netns: pending.netns,
-                local: pending.local,
-                remote: pending.remote,
-                half_open: true,
-            })
-            .collect();
-        let room = limit.saturating_sub(fates.len());
-        let closed = self.following.waiting.ask(now_ns, room);
-        fates.extend(closed.map(|closed| Fate {
-            netns: closed.entry.netns,
-            local: closed.entry.local,
-            remote: closed.entry.remote,
-            half_open: false,
-        }));
-        fates
-    }
-
     /// News of the mini-socket at an address.
     pub(super) fn news_of_mini(
         &mut self,
@@ -127,8 +101,8 @@ impl Tracker {
                 self.teller.half_open.answered(&ends, retransmits, now_ns);
                 return;
             }
-            Polled::Nothing => self.teller.half_open.is_gone(&ends, now_ns),
-            Polled::Mini { .. } => {}
+            Polled::Nothing => self.teller.half_open.is_gone(&ends, event.seen_ns, now_ns),
+            Polled::Mini { .. } | Polled::NotKnown => {}
         }
         let Some(closed) = self.following.waiting.news_of_ends(&ends, now_ns) else {
             return;
@@ -136,6 +110,7 @@ impl Tracker {
         if now_ns <= closed.at_ns {
             return;
         }
+        let mut goes_on = false;
         match event.found {
             Polled::Mini { state, timer_ns } => {
                 let closed_ns = closed.at_ns;
@@ -144,16 +119,17 @@ impl Tracker {
                 }
                 self.teller
                     .change_mini(closed, |mini| mini.answer(state, timer_ns, now_ns), sink);
+                if let After::Mini(mini) = closed.entry.after() {
+                    goes_on = self.following.waits_for(&mini);
+                }
             }
-            Polled::Nothing | Polled::HalfOpen { .. } => {
+            Polled::Nothing => {
+                let seen_ns = event.seen_ns;
                 self.teller
-                    .change_mini(closed, |mini| mini.is_gone(now_ns), sink);
+                    .change_mini(closed, |mini| mini.is_gone(seen_ns, now_ns), sink);
             }
+            Polled::NotKnown | Polled::HalfOpen { .. } => {}
         }
-        let goes_on = match closed.entry.after() {
-            After::Mini(mini) => self.following.waits_for(&mini),
-            After::NotKnown | After::Nothing => false,
-        };
         if !goes_on && let Some(closed) = self.following.waiting.remove_ends(&ends) {
             self.teller.end_closed(&closed, sink);
         }
@@ -288,7 +264,7 @@ impl super::teller::Teller {
                 from: State::FinWait2,
                 to: State::TimeWait,
                 in_state_ns: since_ns.and_then(|since_ns| mono_ns.checked_sub(since_ns)),
-                polled: now.polled,
+                polled_within_ns: now.polled.then_some(TIMER_GRAIN_NS),
             };
             self.tell_continued(closed, &change, sink);
         }
@@ -305,7 +281,7 @@ impl super::teller::Teller {
                 from: now.state,
                 to: State::Closed,
                 in_state_ns: since_ns.and_then(|since_ns| mono_ns.checked_sub(since_ns)),
-                polled: now.polled,
+                polled_within_ns: now.polled.then(|| mono_ns.saturating_sub(now.seen_ns)),
             };
             self.tell_continued(closed, &change, sink);
         }

@@ -20,8 +20,6 @@ const FIRST_WAIT_NS: u64 = 1_000_000_000;
 const SLACK_NS: u64 = 2_000_000_000;
 /// How long after an answer of the kernel what happened before it may come.
 const LATE_NS: u64 = 500_000_000;
-/// Between two questions for the same connection.
-const ASK_AGAIN_NS: u64 = 900_000_000;
 /// Between two looks for those that are over.
 const LOOK_NS: u64 = 100_000_000;
 
@@ -41,8 +39,10 @@ pub(super) struct Pending {
     pub(super) netns: Option<u32>,
     pub(super) local: Endpoint,
     pub(super) remote: Endpoint,
-    /// When its SYN arrived, if that was seen.
+    /// When its SYN arrived, if that was seen, or follows from the kernel's answers.
     pub(super) born_ns: Option<u64>,
+    /// The kernel was asked, and had it.
+    pub(super) polled: bool,
     /// SYN-ACKs sent again.
     pub(super) retransmits: u32,
     /// A listener that it can belong to was closed.
@@ -50,16 +50,17 @@ pub(super) struct Pending {
     /// When there was news of it first and last.
     pub(super) first_ns: u64,
     pub(super) last_ns: u64,
+    /// When its SYN-ACK was seen to be sent again last.
+    sent_ns: u64,
     /// By when the next SYN-ACK must be sent if it is to live on.
     deadline_ns: u64,
-    /// When it was last asked for.
-    asked_ns: Option<u64>,
 }
 
 /// What a connection that got its socket takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) born_ns: Option<u64>,
+    pub(super) polled: bool,
     pub(super) retransmits: u32,
 }
 
@@ -115,17 +116,27 @@ impl HalfOpen {
         let Some(pending) = self.waiting.to_back(ends) else {
             return false;
         };
+        pending.polled = true;
+        // Where none was missed, the first that was seen was the first.
+        if pending.born_ns.is_none()
+            && now_ns > pending.sent_ns
+            && retransmits == pending.retransmits
+        {
+            pending.born_ns = pending.first_ns.checked_sub(FIRST_WAIT_NS);
+        }
         pending.retransmits = pending.retransmits.max(retransmits);
-        pending.last_ns = now_ns;
+        pending.last_ns = pending.last_ns.max(now_ns);
         pending.deadline_ns = now_ns.saturating_add(LIFE_NS);
         true
     }
 
-    /// The kernel says that it is gone: it may have got its socket just before.
-    pub(super) fn is_gone(&mut self, ends: &Ends, now_ns: u64) {
+    /// The kernel says that it is gone: it may have got its socket just before. It was last there at
+    /// `seen_ns`.
+    pub(super) fn is_gone(&mut self, ends: &Ends, seen_ns: Option<u64>, now_ns: u64) {
         if let Some(pending) = self.waiting.get_mut(ends)
             && now_ns > pending.last_ns
         {
+            pending.last_ns = pending.last_ns.max(seen_ns.unwrap_or(0)).min(now_ns);
             pending.deadline_ns = now_ns.saturating_add(LATE_NS);
         }
     }
@@ -155,6 +166,7 @@ impl HalfOpen {
         let pending = self.waiting.remove(&Ends::new(netns, local, remote))?;
         (!pending.is_over(now_ns)).then_some(Taken {
             born_ns: pending.born_ns,
+            polled: pending.polled,
             retransmits: pending.retransmits,
         })
     }
@@ -174,23 +186,6 @@ impl HalfOpen {
     pub(super) fn covers(&self, now_ns: u64) -> bool {
         self.counting_since_ns
             .is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > LIFE_NS)
-    }
-
-    /// Those to be asked for now, at most `limit`: a SYN-ACK was sent again.
-    pub(super) fn ask(&mut self, now_ns: u64, limit: usize) -> impl Iterator<Item = &Pending> {
-        self.waiting
-            .values_mut()
-            .filter_map(move |pending| {
-                let due = pending.retransmits > 0
-                    && pending
-                        .asked_ns
-                        .is_none_or(|asked_ns| now_ns.saturating_sub(asked_ns) >= ASK_AGAIN_NS);
-                due.then(|| {
-                    pending.asked_ns = Some(now_ns);
-                    &*pending
-                })
-            })
-            .take(limit)
     }
 
     /// Those that cannot become a connection any more.
@@ -229,12 +224,13 @@ impl Pending {
             local: *local,
             remote: *remote,
             born_ns: None,
+            polled: false,
             retransmits: 0,
             listener_closed: false,
             first_ns: now_ns,
             last_ns: now_ns,
+            sent_ns: now_ns,
             deadline_ns: now_ns.saturating_add(LIFE_NS),
-            asked_ns: None,
         }
     }
 
@@ -249,6 +245,7 @@ impl Pending {
         let latest_ns = next_ns.saturating_add(next_ns / 8).saturating_add(SLACK_NS);
         self.retransmits = self.retransmits.saturating_add(1);
         self.last_ns = now_ns;
+        self.sent_ns = now_ns;
         self.deadline_ns = now_ns.saturating_add(latest_ns.min(LIFE_NS));
     }
 
@@ -289,6 +286,7 @@ mod tests {
         let taken = |retransmits| {
             Some(Taken {
                 born_ns: None,
+                polled: false,
                 retransmits,
             })
         };

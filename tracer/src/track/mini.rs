@@ -2,11 +2,11 @@
 //! inet_timewait_sock`), in which the kernel keeps the end of `FIN_WAIT_2`, and `TIME_WAIT`.
 //!
 //! What is known of one comes from functions of the kernel, each call of which is seen, or from asking the
-//! kernel now and then: its timer then tells when `TIME_WAIT` began and when it is over.
+//! kernel now and then: its timer then tells when `TIME_WAIT` began. It does not tell when it is over, as the
+//! kernel's timers are coarse: one of 60 s can be some seconds late.
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Endpoint;
 use crate::state::State;
 
 /// How long `TIME_WAIT` lasts at least: `TCP_TIMEWAIT_LEN`, a constant of the kernel. Its timer is coarse and
@@ -40,8 +40,6 @@ pub struct Mini {
     pub end: MiniEnd,
     /// When it was last known to be there.
     pub seen_ns: u64,
-    /// When its timer was due, by the last answer of the kernel.
-    pub due_ns: Option<u64>,
     /// Known by asking, not by functions of the kernel.
     pub polled: bool,
 }
@@ -51,10 +49,8 @@ pub struct Mini {
 pub enum MiniEnd {
     /// It may be there still.
     NotSeen,
-    /// It ended at this time.
+    /// It ended at this time; where [`Mini::polled`], at the latest, and after [`Mini::seen_ns`].
     At(u64),
-    /// It is gone, ended at some time after [`Mini::seen_ns`].
-    Gone,
 }
 
 /// Which ways there are to hear of mini-sockets.
@@ -65,7 +61,8 @@ pub struct MiniSight {
     pub births: bool,
     /// Their change to `TIME_WAIT` and their end are seen (`__inet_twsk_schedule`, `inet_twsk_kill`).
     pub ends: bool,
-    /// Somebody asks the kernel for [`super::Tracker::fates`].
+    /// Somebody asks the kernel what became of a connection, and the answers come as
+    /// [`crate::event::PolledEvent`]s.
     pub polled: bool,
 }
 
@@ -90,21 +87,9 @@ pub struct Continued {
     pub to: State,
     /// Time spent in `from`, the socket's part included; `None` where its beginning is not known.
     pub in_state_ns: Option<u64>,
-    /// Found by asking: the time is calculated from the kernel's timer.
-    pub polled: bool,
-}
-
-/// A connection of which the kernel has to be asked what became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate {
-    /// Inode number of its network namespace.
-    pub netns: Option<u32>,
-    /// This side.
-    pub local: Endpoint,
-    /// The other side.
-    pub remote: Endpoint,
-    /// It is half-open; else its socket was closed.
-    pub half_open: bool,
+    /// Found by asking: it happened by `mono_ns`, and not earlier than so many nanoseconds before. `None`
+    /// where it was observed.
+    pub polled_within_ns: Option<u64>,
 }
 
 impl Mini {
@@ -117,7 +102,6 @@ impl Mini {
             time_wait_ns: (state == State::TimeWait).then_some(now_ns),
             end: MiniEnd::NotSeen,
             seen_ns: now_ns,
-            due_ns: None,
             polled: false,
         }
     }
@@ -141,11 +125,10 @@ impl Mini {
 
     /// The kernel says that it is there.
     pub(super) fn answer(&mut self, state: State, timer_ns: Option<u64>, now_ns: u64) {
-        self.due_ns = timer_ns.map(|timer_ns| now_ns.saturating_add(timer_ns));
         if state == State::TimeWait && self.state != State::TimeWait {
             // Not before it was last seen in FIN_WAIT_2, nor after now: the clock tick has its grain.
-            self.time_wait_ns = self.due_ns.map(|due_ns| {
-                due_ns
+            self.time_wait_ns = timer_ns.map(|timer_ns| {
+                (now_ns.saturating_add(timer_ns))
                     .saturating_sub(TIME_WAIT_NS)
                     .clamp(self.seen_ns.min(now_ns), now_ns)
             });
@@ -154,13 +137,10 @@ impl Mini {
         self.seen_ns = now_ns;
     }
 
-    /// The kernel says that it is gone. Where its timer was due since it was seen, that ended it; a segment
-    /// of the peer, or a new connection with the same ends, can end it before.
-    pub(super) fn is_gone(&mut self, now_ns: u64) {
-        self.end = match self.due_ns {
-            Some(due_ns) if (self.seen_ns..=now_ns).contains(&due_ns) => MiniEnd::At(due_ns),
-            _ => MiniEnd::Gone,
-        };
+    /// The kernel says that it is gone by now. Before, it was last there at `seen_ns`.
+    pub(super) fn is_gone(&mut self, seen_ns: Option<u64>, now_ns: u64) {
+        self.seen_ns = self.seen_ns.max(seen_ns.unwrap_or(0)).min(now_ns);
+        self.end = MiniEnd::At(now_ns);
     }
 
     /// It ended.

@@ -201,7 +201,7 @@ impl Teller {
         let as_of_ns = match closed.entry.after() {
             After::Mini(mini) => match mini.end {
                 MiniEnd::At(end_ns) => end_ns.max(closed.at_ns),
-                MiniEnd::NotSeen | MiniEnd::Gone => mini.seen_ns.max(closed.at_ns),
+                MiniEnd::NotSeen => mini.seen_ns.max(closed.at_ns),
             },
             After::NotKnown | After::Nothing => closed.at_ns,
         };

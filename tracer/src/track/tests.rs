@@ -95,7 +95,9 @@ impl Sink for Log {
             change
                 .in_state_ns
                 .map_or("-".to_owned(), |ns| ns.to_string()),
-            if change.polled { " polled" } else { "" },
+            change
+                .polled_within_ns
+                .map_or(String::new(), |ns| format!(" polled {ns}")),
         ));
     }
 
@@ -398,8 +400,13 @@ impl Story {
 
     /// `-`, `F2/3000ms`, `half=2`.
     fn poll(&mut self, answer: &str) {
+        // `-@100ms`: it was there the last time before.
+        let (answer, ago) = answer.split_once('@').unwrap_or((answer, ""));
+        let ago_ms: Option<u64> = ago.strip_suffix("ms").map(|ms| ms.parse().unwrap());
         let found = if answer == "-" {
             Polled::Nothing
+        } else if answer == "unknown" {
+            Polled::NotKnown
         } else if let Some(retransmits) = answer.strip_prefix("half=") {
             Polled::HalfOpen {
                 retransmits: retransmits.parse().unwrap(),
@@ -414,6 +421,7 @@ impl Story {
         };
         let event = PolledEvent {
             mono_ns: self.now_ns,
+            seen_ns: ago_ms.map(|ms| self.now_ns - ms * 1_000_000),
             netns: Some(1),
             local: endpoint("10.0.0.1/40000"),
             remote: endpoint("10.0.0.2/443"),

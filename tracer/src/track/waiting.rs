@@ -10,9 +10,6 @@ use crate::event::Endpoint;
 /// Without news of a mini-socket for so long, no more are to be expected: its timer was set to a minute at
 /// most, and fires some seconds late.
 const GIVE_UP_NS: u64 = 75_000_000_000;
-/// Between two questions for the same connection.
-const ASK_AGAIN_NS: u64 = 900_000_000;
-
 /// Both ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ends {
@@ -36,8 +33,6 @@ pub(super) struct Followed {
     pub(super) closed: Closed,
     /// When there was last news of it.
     pub(super) news_ns: u64,
-    /// When it was last asked for.
-    asked_ns: Option<u64>,
 }
 
 #[derive(Default)]
@@ -90,22 +85,6 @@ impl Waiting {
         self.by_ends.remove(ends).map(|followed| followed.closed)
     }
 
-    /// Those to be asked for now, at most `limit`.
-    pub(super) fn ask(&mut self, now_ns: u64, limit: usize) -> impl Iterator<Item = &Closed> {
-        self.by_ends
-            .iter_mut()
-            .filter_map(move |(_, followed)| {
-                let asked_ns = followed.asked_ns;
-                let due =
-                    asked_ns.is_none_or(|asked_ns| now_ns.saturating_sub(asked_ns) >= ASK_AGAIN_NS);
-                due.then(|| {
-                    followed.asked_ns = Some(now_ns);
-                    &followed.closed
-                })
-            })
-            .take(limit)
-    }
-
     /// One of which no more news is to be expected.
     pub(super) fn pop_over(&mut self, now_ns: u64) -> Option<Closed> {
         fn is_over<K>(front: Option<(&K, &Followed)>, now_ns: u64) -> bool {
@@ -135,7 +114,6 @@ impl Followed {
         Self {
             closed,
             news_ns: now_ns,
-            asked_ns: None,
         }
     }
 }

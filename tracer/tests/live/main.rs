@@ -9,7 +9,8 @@
 //! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
-//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`packets`], [`hints`], [`cli`], [`recordings`], [`expiry`]: the tests; [`servers`]
+//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`packets`], [`hints`], [`unseen`], [`cli`],
+//!   [`recordings`], [`expiry`]: the tests; [`servers`]
 //!   and [`crowd`] are real servers and their clients, [`capture`] captures packets
 //!
 //! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
@@ -42,6 +43,7 @@ mod servers;
 mod stage;
 mod tools;
 mod tracer;
+mod unseen;
 
 use std::env;
 use std::fs::File;
@@ -87,6 +89,7 @@ fn run() -> Result<ExitCode> {
         .chain(recordings::suites())
         // It takes a minute, and functions of the kernel.
         .chain(compare::is_emulated().then_some(Suite::One(expiry::NAME, expiry::run)))
+        .chain(unseen::suites())
         .collect();
     let mut turn = None;
     let unable = || match take_turn() {

@@ -66,9 +66,7 @@ impl Means {
                 // Where the trace ended first.
                 Stay::AfterMini => true,
             },
-            "polled" => {
-                self.polled && matches!(state, Stay::InEither | Stay::Mini | Stay::AfterMini)
-            }
+            "polled" => self.polled && !matches!(state, Stay::InSocket),
             _ => false,
         }
     }

@@ -117,10 +117,13 @@ pub(crate) struct Span {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Continued {
     pub(crate) ts: jiff::Timestamp,
+    pub(crate) mono_ns: u64,
     pub(crate) conn: Value,
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) in_state_ns: Option<u64>,
+    pub(crate) evidence: String,
+    pub(crate) within_ns: Option<u64>,
 }
 
 /// One side of a connection.

@@ -528,7 +528,7 @@ pub(crate) fn time_wait(last: &Transition) -> Continued {
         from: State::FinWait2,
         to: State::TimeWait,
         in_state_ns: last.in_state_ns.map(|ns| ns + later_ns),
-        polled: false,
+        polled_within_ns: None,
     }
 }
 

@@ -59,6 +59,7 @@ fn gathered() -> impl Strategy<Value = Gathered> {
                 incomplete: flags[2],
                 synacks_counted: flags[3],
                 half_open_ns: None,
+                half_open_polled: false,
                 after: After::NotKnown,
                 reset_sent,
                 error,

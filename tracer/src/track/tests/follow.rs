@@ -127,29 +127,29 @@ fn what_waits_gives_way_first() {
 }
 
 #[test]
-fn the_kernels_timer_tells_when_time_wait_began_and_ended() {
+fn the_kernels_timer_tells_when_time_wait_began() {
     let mut story = polling(TimeWait::Wait);
     story.tell(&CLIENT);
     story.tell(&["A F2>CL", "+20ms"]);
-    assert_eq!(story.tracker.fates(story.now_ns, 10).len(), 1);
-    // Asked already.
-    assert!(story.tracker.fates(story.now_ns, 10).is_empty());
     let lines = story.tell(&["+5000ms", "poll=F2/55000ms", "+5000ms", "poll=TW/57000ms"]);
-    assert_eq!(lines, ["1 F2>TW 7020000060 after polled"]);
-    assert_eq!(story.tracker.fates(story.now_ns, 10).len(), 1);
-    let lines = story.tell(&["+56000ms", "poll=TW/1000ms", "+2000ms", "poll=-"]);
-    assert_eq!(lines, ["1 TW>CL 60000000020 after polled", "1 Closed"]);
+    assert_eq!(lines, ["1 F2>TW 7020000060 after polled 10000000"]);
+    // The timer is late.
+    let lines = story.tell(&["+56000ms", "poll=TW/1000ms", "+2000ms", "poll=TW/0ms"]);
+    assert!(lines.is_empty(), "{lines:?}");
+    let lines = story.tell(&["+250ms", "poll=-@200ms"]);
+    let end = "1 TW>CL 61250000060 after polled 200000000";
+    assert_eq!(lines, [end, "1 Closed"]);
     assert!(mini(&story).polled);
-    assert!(story.tracker.fates(u64::MAX, 10).is_empty());
 }
 
 #[test]
-fn what_is_gone_before_its_time_ended_at_some_time_before() {
+fn what_is_gone_was_there_the_last_time_before() {
     let mut story = polling(TimeWait::Wait);
     story.tell(&CLIENT);
-    story.tell(&["A F2>CL", "+20ms", "poll=TW/59980ms", "+1000ms"]);
-    assert_eq!(story.tell(&["poll=-"]), ["1 Closed"]);
-    assert_eq!(mini(&story).end, MiniEnd::Gone);
+    story.tell(&["A F2>CL", "+20ms", "poll=TW/59980ms", "+10000ms"]);
+    let lines = story.tell(&["poll=-@1000ms"]);
+    let end = "1 TW>CL 10020000020 after polled 1000000000";
+    assert_eq!(lines, [end, "1 Closed"]);
     // Never there when it was asked for.
     let mut story = polling(TimeWait::Wait);
     story.tell(&CLIENT);
@@ -159,20 +159,36 @@ fn what_is_gone_before_its_time_ended_at_some_time_before() {
 }
 
 #[test]
+fn what_cannot_be_asked_for_any_more_has_no_end() {
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+20ms", "poll=TW/59980ms", "+1000ms"]);
+    assert_eq!(story.tell(&["poll=unknown"]), ["1 Closed"]);
+    assert_eq!(mini(&story).end, MiniEnd::NotSeen);
+    let mut story = polling(TimeWait::Expect);
+    story.tell(&CLIENT);
+    let lines = story.tell(&["A F2>CL", "+20ms", "poll=unknown"]);
+    assert_eq!(lines[1..], ["1 Closed"]);
+    assert_eq!(story.conn(1).evidence.after, After::NotKnown);
+}
+
+#[test]
 fn one_answer_is_enough_where_the_end_is_expected() {
     let mut story = polling(TimeWait::Expect);
     story.tell(&CLIENT);
     let lines = story.tell(&["A F2>CL", "+20ms", "+1000ms", "poll=TW/59500ms"]);
-    assert_eq!(lines[1..], ["1 F2>TW 520000040 after polled", "1 Closed"]);
+    assert_eq!(
+        lines[1..],
+        ["1 F2>TW 520000040 after polled 10000000", "1 Closed"]
+    );
 }
 
 #[test]
-fn what_was_reset_is_not_asked_for() {
+fn what_was_reset_is_not_waited_for() {
     let mut story = polling(TimeWait::Wait);
     story.tell(&CLIENT);
     let lines = story.tell(&["A rst-in", "A F2>CL", "+20ms"]);
     assert_eq!(lines[1..], ["1 Closed"]);
-    assert!(story.tracker.fates(story.now_ns, 10).is_empty());
 }
 
 #[test]
@@ -235,7 +251,6 @@ fn one_that_the_kernel_no_longer_has_may_have_got_its_socket_just_before() {
     let ends = "l=10.0.0.1/40000 r=10.0.0.2/443";
     let mut story = polling(TimeWait::Wait);
     story.tell(&[&format!("L synack {ends}"), "+1000ms"]);
-    assert!(story.tracker.fates(story.now_ns, 9)[0].half_open);
     story.tell(&["poll=half=2", "+1000ms", "poll=-", "+100ms"]);
     assert_eq!(story.tell(&["A LI>SR"]), ["1 LI>SR - Server ?"]);
     story.finish();
@@ -244,6 +259,26 @@ fn one_that_the_kernel_no_longer_has_may_have_got_its_socket_just_before() {
     story.tell(&[&format!("L synack {ends}"), "+1000ms"]);
     let lines = story.tell(&["poll=-", "+100ms", "+600ms"]);
     assert_eq!(lines, ["1 NeverCompleted"]);
+}
+
+#[test]
+fn where_no_syn_ack_was_missed_the_first_tells_when_the_syn_came() {
+    let ends = "l=10.0.0.1/40000 r=10.0.0.2/443";
+    for (kernels_count, since) in [(1, Some(1000)), (2, None)] {
+        let mut story = polling(TimeWait::Wait);
+        story.tell(&["+2000ms", &format!("L synack {ends}"), "+100ms"]);
+        let first_ms = (story.now_ns - 100_000_000) / 1_000_000;
+        let half = format!("poll=half={kernels_count}");
+        let lines = story.tell(&[&half, "+800ms", "poll=-@500ms", "+600ms"]);
+        assert_eq!(lines, ["1 NeverCompleted"]);
+        let conn = story.conn(1);
+        assert!(conn.evidence.half_open_polled);
+        let since_ms = since.map(|before_ms| first_ms - before_ms);
+        let half_open_ms = conn.evidence.half_open_ns.map(|ns| ns / 1_000_000);
+        assert_eq!(half_open_ms, since_ms);
+        // There for the last time half a second before it was found to be gone.
+        assert_eq!(conn.as_of_ns / 1_000_000, first_ms + 400);
+    }
 }
 
 #[test]

@@ -140,6 +140,7 @@ fn polled() -> impl Strategy<Value = (u16, Polled)> {
     let mini = (mini_state(), proptest::option::of(0..70_000_000_000_u64));
     let found = prop_oneof![
         Just(Polled::Nothing),
+        Just(Polled::NotKnown),
         mini.prop_map(|(state, timer_ns)| Polled::Mini { state, timer_ns }),
         (0..3_u32).prop_map(|retransmits| Polled::HalfOpen { retransmits }),
     ];
@@ -211,6 +212,7 @@ fn events(inputs: &[Input]) -> Vec<Told> {
             })),
             Input::Polled { port, found } => Told::Event(Event::Polled(PolledEvent {
                 mono_ns: index + 22_000_000,
+                seen_ns: index.checked_sub(1000),
                 netns: Some(1),
                 local: endpoint("10.0.0.1/1"),
                 remote: endpoint(&format!("10.0.0.2/{port}")),
@@ -257,10 +259,7 @@ fn run(inputs: &[Input], filter: Filter, max_connections: usize) -> (Log, Stats)
     for event in events(inputs) {
         match event {
             Told::Loss(lost) => story.tracker.handle_loss(lost, 0),
-            Told::Timeout(now_ns) => {
-                story.tracker.handle_timeout(now_ns, &mut story.log);
-                story.tracker.fates(now_ns, 2);
-            }
+            Told::Timeout(now_ns) => story.tracker.handle_timeout(now_ns, &mut story.log),
             Told::Event(event) => {
                 story.tracker.handle(&event, &mut story.log);
                 listened += u64::from(matches!(event, Event::State(_)));
