@@ -174,6 +174,21 @@ pub struct Config {
     pub tcp_srtt_us: u32,
     /// `tcp_sock.total_retrans`
     pub tcp_total_retrans: u32,
+
+    /// `sock.sk_uid`
+    pub sk_uid: u32,
+    /// `sock.sk_cgrp_data.cgroup`
+    pub sk_cgroup: u32,
+    /// `cgroup.kn`
+    pub cgroup_node: u32,
+    /// `kernfs_node.id`
+    pub node_id: u32,
+    /// `tcp_sock.segs_in`, which `data_segs_in` follows
+    pub tcp_segments_in: u32,
+    /// `tcp_sock.segs_out`, which `data_segs_out` follows
+    pub tcp_segments_out: u32,
+    /// The byte of which the low bits are `inet_connection_sock.icsk_ca_state`
+    pub congestion_state: u32,
     /// `ARGUMENT_*`
     pub hook_arguments: u32,
 
@@ -286,6 +301,13 @@ impl Config {
         tcp_bytes_received: ABSENT,
         tcp_srtt_us: ABSENT,
         tcp_total_retrans: ABSENT,
+        sk_uid: ABSENT,
+        sk_cgroup: ABSENT,
+        cgroup_node: ABSENT,
+        node_id: ABSENT,
+        tcp_segments_in: ABSENT,
+        tcp_segments_out: ABSENT,
+        congestion_state: ABSENT,
         hook_arguments: 0,
         task_flags: ABSENT,
         task_leader: ABSENT,
@@ -332,5 +354,5 @@ impl Config {
 
 const _: () = {
     assert!(align_of::<Config>() == 4);
-    assert!(size_of::<Config>() == 4 * 63);
+    assert!(size_of::<Config>() == 4 * 70);
 };

@@ -75,6 +75,9 @@ pub const FLAG_COUNTS: u16 = 1 << 4;
 /// [`PolledRecord::timer_ns`] was.
 pub const FLAG_DETAIL: u16 = 1 << 5;
 
+/// [`Header::flags`]: [`AtClose`] follows the [`Counts`] of a state record.
+pub const FLAG_AT_CLOSE: u16 = 1 << 9;
+
 /// [`Header::flags`]: an [`AcceptRecord`] by a completion of `io_uring` that tells its result, but not of what
 /// request. What completed can have been another one, whose result happens to be the number of a socket's
 /// descriptor.
@@ -189,6 +192,41 @@ pub struct Counts {
     pub error: u32,
     /// `sock.sk_err_soft`: error number that did not end the connection (ICMP), 0 for none.
     pub soft_error: u32,
+}
+
+/// [`AtClose::known`]: [`AtClose::uid`] was read.
+pub const AT_CLOSE_UID: u32 = 1;
+/// [`AtClose::known`]: [`AtClose::cgroup_id`] was read.
+pub const AT_CLOSE_CGROUP: u32 = 1 << 1;
+/// [`AtClose::known`]: the segments were read.
+pub const AT_CLOSE_SEGMENTS: u32 = 1 << 2;
+/// [`AtClose::known`]: [`AtClose::congestion_state`] was read.
+pub const AT_CLOSE_CONGESTION: u32 = 1 << 3;
+
+/// More of the socket, read when it is closed alone.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct AtClose {
+    /// `AT_CLOSE_*`: which of these were read; the others are 0.
+    pub known: u32,
+    /// `sock.sk_uid`: who made the socket, or accepted it, by the file system user id of that process in the
+    /// initial user namespace.
+    pub uid: u32,
+    /// `sock.sk_cgrp_data`: id of the cgroup, in the hierarchy of version 2, in which the socket was made; of
+    /// an accepted one that of its listener.
+    pub cgroup_id: u64,
+    /// `tcp_sock.segs_in`: segments received, bare acknowledgments included.
+    pub segments_in: u32,
+    /// `tcp_sock.data_segs_in`: those with payload.
+    pub data_segments_in: u32,
+    /// `tcp_sock.segs_out`: segments sent, bare acknowledgments and retransmissions included.
+    pub segments_out: u32,
+    /// `tcp_sock.data_segs_out`: those with payload.
+    pub data_segments_out: u32,
+    /// `inet_connection_sock.icsk_ca_state`: `enum tcp_ca_state` (`include/uapi/linux/tcp.h`).
+    pub congestion_state: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Something that happened to a socket beside its state changes.
@@ -367,6 +405,7 @@ const _: () = {
     assert!(size_of::<Task>() == 48);
     assert!(size_of::<AcceptRecord>() == 72);
     assert!(size_of::<Counts>() == 40);
+    assert!(size_of::<AtClose>() == 40 && align_of::<AtClose>() == 8);
     assert!(size_of::<EvidenceRecord>() == 32);
     assert!(size_of::<RequestRecord>() == 72);
     assert!(size_of::<MiniRecord>() == 40);

@@ -8,11 +8,12 @@ use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use tracer_common::config::Counter;
 use tracer_common::select::Facts;
 use tracer_common::wire::{
-    AcceptRecord, Counts, EvidenceRecord, FLAG_BOUND_PORT, FLAG_COUNTS, FLAG_DETAIL, FLAG_NETNS,
-    FLAG_TASK, Header, KIND_ACCEPT, KIND_STATE, MiniRecord, RequestRecord, StateRecord, Task,
+    AcceptRecord, Counts, EvidenceRecord, FLAG_AT_CLOSE, FLAG_BOUND_PORT, FLAG_COUNTS, FLAG_DETAIL,
+    FLAG_NETNS, FLAG_TASK, Header, KIND_ACCEPT, KIND_STATE, MiniRecord, RequestRecord, StateRecord,
+    Task,
 };
 
-use crate::maps::{EVENTS, Scratch, count, note_loss};
+use crate::maps::{Counted, EVENTS, Scratch, count, note_loss};
 
 /// What differs between the programs that deliver transitions.
 pub(crate) struct Probe {
@@ -28,6 +29,7 @@ pub(crate) enum Following {
     Nothing,
     Task,
     Counts,
+    CountsAtClose,
 }
 
 /// Completes the record in `scratch` and delivers it, with what is already there to follow it.
@@ -39,6 +41,7 @@ pub(crate) fn state(scratch: &mut Scratch, facts: &Facts, following: Following, 
         Following::Nothing => 0,
         Following::Task => FLAG_TASK,
         Following::Counts => FLAG_COUNTS,
+        Following::CountsAtClose => FLAG_COUNTS | FLAG_AT_CLOSE,
     };
     if facts.bound_port.is_some() {
         flags |= FLAG_BOUND_PORT;
@@ -63,6 +66,9 @@ pub(crate) fn state(scratch: &mut Scratch, facts: &Facts, following: Following, 
             Following::Nothing => output_bytes::<STATE>(out.cast()),
             Following::Task => output_bytes::<{ STATE + size_of::<Task>() }>(out.cast()),
             Following::Counts => output_bytes::<{ STATE + size_of::<Counts>() }>(out.cast()),
+            Following::CountsAtClose => {
+                output_bytes::<{ STATE + size_of::<Counted>() }>(out.cast())
+            }
         }
     };
     if !delivered {

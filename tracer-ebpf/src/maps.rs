@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use tracer_common::config::{COUNTERS as COUNTER_COUNT, Counter, INET_WINDOW, SOCK_COMMON_WINDOW};
-use tracer_common::wire::{Counts, StateRecord, Task};
+use tracer_common::wire::{AtClose, Counts, StateRecord, Task};
 
 use crate::read::Window;
 
@@ -113,7 +113,15 @@ pub(crate) struct Out {
 #[repr(C)]
 pub(crate) union Trailer {
     pub(crate) task: Task,
+    pub(crate) counted: Counted,
+}
+
+/// What follows the end of a connection; of others the first part at most.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Counted {
     pub(crate) counts: Counts,
+    pub(crate) at_close: AtClose,
 }
 
 /// Working memory of the CPU this runs on.

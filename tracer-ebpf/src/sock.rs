@@ -3,7 +3,9 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::TracePointContext;
 use tracer_common::select::{ESTABLISHED, Facts};
-use tracer_common::wire::Counts;
+use tracer_common::wire::{
+    AT_CLOSE_CGROUP, AT_CLOSE_CONGESTION, AT_CLOSE_SEGMENTS, AT_CLOSE_UID, AtClose, Counts,
+};
 
 use crate::config::setting;
 use crate::maps::Scratch;
@@ -12,6 +14,8 @@ use crate::read::field;
 const AF_INET6: u16 = 10;
 pub(crate) const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
+/// Bits of the byte that holds `icsk_ca_state`, 5 or 6 of them, in which its values fit.
+const CONGESTION_STATE: u8 = 0x1f;
 
 /// TCP and MPTCP; SCTP and DCCP run through the same tracepoint with the same numbers.
 #[inline(always)]
@@ -84,6 +88,54 @@ pub(crate) fn counts(sk: u64) -> Option<Counts> {
         error: field(sk, setting!(sk_err))?,
         soft_error: field(sk, setting!(sk_err_soft))?,
     })
+}
+
+/// Reads what is asked of a socket once, at its end; what cannot be read is left out.
+#[inline(always)]
+pub(crate) fn at_close(sk: u64) -> AtClose {
+    let mut known = 0;
+    let mut keep = |flag, value: Option<u32>| {
+        known |= if value.is_some() { flag } else { 0 };
+        value.unwrap_or(0)
+    };
+    let uid = keep(AT_CLOSE_UID, field(sk, setting!(sk_uid)));
+    let congestion = field::<u8>(sk, setting!(congestion_state));
+    let congestion_state = keep(
+        AT_CLOSE_CONGESTION,
+        congestion.map(|byte| u32::from(byte & CONGESTION_STATE)),
+    );
+    let (mut segments_in, mut segments_out) = ([0; 2], [0; 2]);
+    if let (Some(into), Some(out)) = (
+        field::<[u32; 2]>(sk, setting!(tcp_segments_in)),
+        field::<[u32; 2]>(sk, setting!(tcp_segments_out)),
+    ) {
+        (segments_in, segments_out) = (into, out);
+        known |= AT_CLOSE_SEGMENTS;
+    }
+    let mut cgroup_id = 0;
+    if let Some(id) = cgroup(sk) {
+        cgroup_id = id;
+        known |= AT_CLOSE_CGROUP;
+    }
+    AtClose {
+        known,
+        uid,
+        cgroup_id,
+        segments_in: segments_in[0],
+        data_segments_in: segments_in[1],
+        segments_out: segments_out[0],
+        data_segments_out: segments_out[1],
+        congestion_state,
+        reserved: 0,
+    }
+}
+
+/// Id of the cgroup that a socket is counted to.
+#[inline(always)]
+fn cgroup(sk: u64) -> Option<u64> {
+    let cgroup = field::<u64>(sk, setting!(sk_cgroup))?;
+    let node = field::<u64>(cgroup, setting!(cgroup_node))?;
+    field(node, setting!(node_id))
 }
 
 /// Reads the state of a socket of any kind.

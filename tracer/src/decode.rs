@@ -9,8 +9,9 @@ use tracer_common::wire;
 use zerocopy::FromBytes;
 
 use crate::event::{
-    AcceptEvent, Comm, Counts, Endpoint, Event, Evidence, EvidenceEvent, Family, PlaceEvent,
-    PlaceOf, Polled, PolledEvent, Process, Protocol, SocketEvent, StateEvent, Task,
+    AcceptEvent, AtClose, Comm, Congestion, Counts, Endpoint, Event, Evidence, EvidenceEvent,
+    Family, PlaceEvent, PlaceOf, Polled, PolledEvent, Process, Protocol, Segments, SocketEvent,
+    StateEvent, Task,
 };
 use crate::place::Place;
 use crate::state::State;
@@ -45,12 +46,13 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         wire::KIND_STATE => {
             let (record, rest) = take::<wire::StateRecord>(bytes).ok_or(cut.clone())?;
             let (task, rest) = trailer::<wire::Task>(&record, wire::FLAG_TASK, rest, &cut)?;
-            let (counts, _) = trailer::<wire::Counts>(&record, wire::FLAG_COUNTS, rest, &cut)?;
-            Ok(Event::State(state_event(
-                &record,
-                task.as_ref(),
-                counts.as_ref(),
-            )))
+            let (counted, rest) = trailer::<wire::Counts>(&record, wire::FLAG_COUNTS, rest, &cut)?;
+            let (at_end, _) = trailer::<wire::AtClose>(&record, wire::FLAG_AT_CLOSE, rest, &cut)?;
+            Ok(Event::State(StateEvent {
+                counts: counted.as_ref().map(counts),
+                at_close: at_end.as_ref().map(at_close),
+                ..state_event(&record, task.as_ref())
+            }))
         }
         wire::KIND_SYNACK_RETRANSMIT | wire::KIND_REQUEST_BORN => {
             let (record, _) = take::<wire::RequestRecord>(bytes).ok_or(cut)?;
@@ -128,6 +130,18 @@ pub fn task_of(bytes: &[u8]) -> Option<wire::Task> {
         wire::KIND_ACCEPT => Some(take::<wire::AcceptRecord>(bytes)?.0.task),
         _ => None,
     }
+}
+
+/// The cgroup that a record of the kernel programs says a socket was made in.
+pub fn socket_cgroup_of(bytes: &[u8]) -> Option<u64> {
+    const AT_END: u16 = wire::FLAG_COUNTS | wire::FLAG_AT_CLOSE;
+    let (header, _) = wire::Header::read_from_prefix(bytes).ok()?;
+    if header.kind != wire::KIND_STATE || header.flags & (AT_END | wire::FLAG_TASK) != AT_END {
+        return None;
+    }
+    let (_, rest) = take::<wire::StateRecord>(bytes)?;
+    let (_, rest) = take::<wire::Counts>(rest)?;
+    at_close(&take::<wire::AtClose>(rest)?.0).cgroup_id
 }
 
 fn place_event(header: &wire::Header, of: PlaceOf, path: &[u8]) -> Event {
@@ -291,11 +305,24 @@ fn counts(record: &wire::Counts) -> Counts {
     }
 }
 
-fn state_event(
-    record: &wire::StateRecord,
-    current: Option<&wire::Task>,
-    counted: Option<&wire::Counts>,
-) -> StateEvent {
+fn at_close(record: &wire::AtClose) -> AtClose {
+    let known = |flag| record.known & flag != 0;
+    AtClose {
+        uid: known(wire::AT_CLOSE_UID).then_some(record.uid),
+        cgroup_id: known(wire::AT_CLOSE_CGROUP).then_some(record.cgroup_id),
+        segments: known(wire::AT_CLOSE_SEGMENTS).then_some(Segments {
+            sent: record.segments_out,
+            received: record.segments_in,
+            data_sent: record.data_segments_out,
+            data_received: record.data_segments_in,
+        }),
+        congestion: known(wire::AT_CLOSE_CONGESTION)
+            .then(|| Congestion::from_kernel(record.congestion_state))
+            .flatten(),
+    }
+}
+
+fn state_event(record: &wire::StateRecord, current: Option<&wire::Task>) -> StateEvent {
     let flags = record.header.flags;
     let family = Family::from_number(record.family);
     let facts = Facts {
@@ -320,7 +347,8 @@ fn state_event(
         task: current
             .filter(|_| runs_in_caller(record.old_state, record.new_state))
             .map(task),
-        counts: counted.map(counts),
+        counts: None,
+        at_close: None,
         from_twin: flags & wire::FLAG_TWIN != 0,
     }
 }
@@ -351,7 +379,7 @@ fn task(record: &wire::Task) -> Task {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use zerocopy::IntoBytes;
+    use zerocopy::{FromZeros as _, IntoBytes};
 
     use super::*;
 
@@ -541,6 +569,65 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_socket_tells_more_of_it() {
+        let mut record = state_record(wire::FLAG_COUNTS | wire::FLAG_AT_CLOSE);
+        (record.old_state, record.new_state) = (9, 7);
+        let counted = wire::Counts {
+            bytes_sent: 5,
+            ..wire::Counts::new_zeroed()
+        };
+        let at_close = wire::AtClose {
+            known: wire::AT_CLOSE_UID
+                | wire::AT_CLOSE_CGROUP
+                | wire::AT_CLOSE_SEGMENTS
+                | wire::AT_CLOSE_CONGESTION,
+            uid: 33,
+            cgroup_id: 4242,
+            segments_in: 1,
+            data_segments_in: 2,
+            segments_out: 3,
+            data_segments_out: 4,
+            congestion_state: 4,
+            reserved: 0,
+        };
+        let bytes = |at_close: wire::AtClose| {
+            [record.as_bytes(), counted.as_bytes(), at_close.as_bytes()].concat()
+        };
+        let event = state(&bytes(at_close));
+        assert_eq!(event.counts.unwrap().bytes_sent, 5);
+        let expected = AtClose {
+            uid: Some(33),
+            cgroup_id: Some(4242),
+            segments: Some(Segments {
+                sent: 3,
+                received: 1,
+                data_sent: 4,
+                data_received: 2,
+            }),
+            congestion: Some(Congestion::Loss),
+        };
+        assert_eq!(event.at_close, Some(expected));
+        assert_eq!(socket_cgroup_of(&bytes(at_close)), Some(4242));
+
+        let unread = bytes(wire::AtClose {
+            known: 0,
+            ..at_close
+        });
+        assert_eq!(state(&unread).at_close, Some(AtClose::default()));
+        assert_eq!(socket_cgroup_of(&unread), None);
+        let unheard_of = wire::AtClose {
+            congestion_state: 5,
+            ..at_close
+        };
+        let event = state(&bytes(unheard_of));
+        assert_eq!(event.at_close.unwrap().congestion, None);
+        for length in 0..unread.len() {
+            assert!(decode(&unread[..length]).is_err());
+            assert_eq!(socket_cgroup_of(&unread[..length]), None);
+        }
+    }
+
+    #[test]
     fn what_was_not_read_is_unknown() {
         let event = state(state_record(0).as_bytes());
         assert_eq!((event.netns, event.task), (None, None));
@@ -595,10 +682,11 @@ mod tests {
         fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&bytes);
             let _ = task_of(&bytes);
+            let _ = socket_cgroup_of(&bytes);
         }
 
         #[test]
-        fn any_state_record_decodes(tail in proptest::collection::vec(any::<u8>(), 166)) {
+        fn any_state_record_decodes(tail in proptest::collection::vec(any::<u8>(), 206)) {
             let mut bytes = wire::KIND_STATE.as_bytes().to_vec();
             bytes.extend(tail);
             prop_assert!(decode(&bytes).is_ok());

@@ -24,7 +24,7 @@ use tracer_common::wire;
 use zerocopy::IntoBytes as _;
 
 use crate::batch::Batch;
-use crate::decode::{task_of, time_of};
+use crate::decode::{socket_cgroup_of, task_of, time_of};
 use crate::place::Place;
 use hierarchy::Hierarchy;
 
@@ -122,6 +122,16 @@ impl Enricher {
                 && !self.look_up_cgroup(&task, found, mono_ns)
             {
                 unknown.insert(task.cgroup_id);
+            }
+        }
+        for id in batch.iter().filter_map(socket_cgroup_of) {
+            // Where the id says nothing of a process, it says nothing of a socket.
+            let is_telling = self
+                .unified
+                .as_ref()
+                .is_ok_and(|unified| !self.has_v1 || id != unified.root_id());
+            if is_telling && self.cgroups.get(&id).is_none() {
+                unknown.insert(id);
             }
         }
         if !unknown.is_empty() {

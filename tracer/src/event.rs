@@ -69,6 +69,8 @@ pub struct StateEvent {
     /// What the socket has counted, on the way to ESTABLISHED and to CLOSED, where the kernel's layout is
     /// known.
     pub counts: Option<Counts>,
+    /// More of the socket, on the way to CLOSED alone.
+    pub at_close: Option<AtClose>,
     /// Recorded by the twin program: the kernel had refused to re-enter the first. May repeat the
     /// socket's last transition.
     pub from_twin: bool,
@@ -270,6 +272,75 @@ pub struct Counts {
     pub error: u32,
     /// `errno` that did not end the connection, 0 for none (`sk_err_soft`).
     pub soft_error: u32,
+}
+
+/// What a socket was at its end; `None` where the kernel's layout is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtClose {
+    /// Who made the socket, or accepted it: file system user id, in the initial user namespace
+    /// (`sock.sk_uid`).
+    pub uid: Option<u32>,
+    /// Id of the cgroup of version 2 in which the socket was made, or its listener if it was accepted
+    /// (`sock.sk_cgrp_data`).
+    pub cgroup_id: Option<u64>,
+    /// Segments that it had sent and received.
+    pub segments: Option<Segments>,
+    /// Where congestion control stood.
+    pub congestion: Option<Congestion>,
+}
+
+/// Segments of one connection: those of its socket, so without a server's SYN-ACK, and without what a
+/// mini-socket sends and receives after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segments {
+    /// Sent, bare acknowledgments and retransmissions included (`tcp_sock.segs_out`).
+    pub sent: u32,
+    /// Received, bare acknowledgments included (`tcp_sock.segs_in`).
+    pub received: u32,
+    /// Sent with payload (`tcp_sock.data_segs_out`).
+    pub data_sent: u32,
+    /// Received with payload (`tcp_sock.data_segs_in`).
+    pub data_received: u32,
+}
+
+/// State of congestion control (`enum tcp_ca_state`, `include/uapi/linux/tcp.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Congestion {
+    /// Nothing dubious was seen.
+    Open,
+    /// Duplicate or selective acknowledgments came: segments may be lost or reordered.
+    Disorder,
+    /// The window is being reduced, by ECN or a full local queue.
+    Cwr,
+    /// Lost segments are sent again after selective or duplicate acknowledgments.
+    Recovery,
+    /// The retransmission timer has run out, and nothing that was sent before has been acknowledged since.
+    Loss,
+}
+
+impl Congestion {
+    /// By the kernel's number.
+    pub fn from_kernel(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Open),
+            1 => Some(Self::Disorder),
+            2 => Some(Self::Cwr),
+            3 => Some(Self::Recovery),
+            4 => Some(Self::Loss),
+            _ => None,
+        }
+    }
+
+    /// Its name in all outputs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Disorder => "disorder",
+            Self::Cwr => "cwr",
+            Self::Recovery => "recovery",
+            Self::Loss => "loss",
+        }
+    }
 }
 
 /// An address and a port (host order).

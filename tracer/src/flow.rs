@@ -488,6 +488,7 @@ mod tests {
             from_birth: true,
             has_gap: false,
             holders: None,
+            socket_place: None,
             listed_ns: None,
             evidence: crate::track::Gathered::default(),
             as_of_ns: 3,

@@ -180,6 +180,9 @@ pub struct Connection {
     /// All processes that hold it (or its listener, by the source of the owner), where they are several:
     /// by process id, the owner first.
     pub holders: Option<Arc<Vec<Process>>>,
+    /// Where its socket was made, or its listener if it was accepted: known at its end alone, see
+    /// [`crate::event::AtClose::cgroup_id`].
+    pub socket_place: Option<Arc<Place>>,
     /// Its states in order, the present or last one at the end.
     pub steps: Vec<Step>,
     /// Seen from its first transition on.

@@ -71,6 +71,7 @@ fn event(number: u64, from: State, to: State) -> StateEvent {
         local_port_known: true,
         task: None,
         counts: None,
+        at_close: None,
         from_twin: false,
     }
 }

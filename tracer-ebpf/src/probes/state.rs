@@ -24,7 +24,7 @@
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use aya_log_ebpf::{debug, warn};
 use tracer_common::config::Counter;
-use tracer_common::select::{Facts, runs_in_caller, wants_counts};
+use tracer_common::select::{CLOSE, Facts, runs_in_caller, wants_counts};
 use tracer_common::wire::FLAG_TWIN;
 
 use crate::emit::{Following, Probe};
@@ -159,16 +159,23 @@ fn deliver(scratch: &mut Scratch, facts: &Facts, probe: &Probe) {
     if !select::transition(facts, &scratch.out, task.as_ref()) {
         return;
     }
+    let sk = scratch.out.state.header.sk;
     let mut following = Following::Nothing;
     if let Some(task) = task {
         scratch.out.trailer.task = task;
         following = Following::Task;
     } else if wants_counts(old_state, new_state)
         && scratch.out.state.protocol == IPPROTO_TCP
-        && let Some(counts) = sock::counts(scratch.out.state.header.sk)
+        && let Some(counts) = sock::counts(sk)
     {
-        scratch.out.trailer.counts = counts;
+        // SAFETY: any bytes are counts, so writing one part of the union in place is sound.
+        let counted = unsafe { &mut scratch.out.trailer.counted };
+        counted.counts = counts;
         following = Following::Counts;
+        if new_state == CLOSE {
+            counted.at_close = sock::at_close(sk);
+            following = Following::CountsAtClose;
+        }
     }
     emit::state(scratch, facts, following, probe);
 }

@@ -148,17 +148,7 @@ impl<'a> Btf<'a> {
     /// Offset in bytes of a field of `size` bytes (`None`: of any size). `path` is dotted; members of
     /// anonymous structures and unions are found by their own names.
     pub fn offset(&self, parent: &str, path: &str, size: Option<u32>) -> Result<u32, BtfError> {
-        let mut structs = self.structs(parent).peekable();
-        if structs.peek().is_none() {
-            return Err(BtfError::NoStruct(parent.to_owned()));
-        }
-        // A name can stand for several types; the one with the field is meant.
-        let found = structs
-            .find_map(|id| self.follow(id, path))
-            .ok_or_else(|| BtfError::NoField {
-                parent: parent.to_owned(),
-                path: path.to_owned(),
-            })?;
+        let found = self.locate(parent, path)?;
         let bytes = self.size_of(found.type_id, MAX_DEPTH);
         let whole = !found.bitfield && found.bits % 8 == 0;
         if let Some(wanted) = size
@@ -225,6 +215,26 @@ impl<'a> Btf<'a> {
             let named = || names.iter().any(|name| self.is_named(candidate.name, name));
             (candidate.kind == KIND_FUNC && named()).then_some((id, candidate))
         })
+    }
+
+    /// Offset in bits of a field of any kind, bit fields included; `path` as in [`Self::offset`].
+    pub fn bits(&self, parent: &str, path: &str) -> Result<u32, BtfError> {
+        let found = self.locate(parent, path)?;
+        u32::try_from(found.bits).map_err(|_| BtfError::Malformed("offset too large"))
+    }
+
+    fn locate(&self, parent: &str, path: &str) -> Result<Found, BtfError> {
+        let mut structs = self.structs(parent).peekable();
+        if structs.peek().is_none() {
+            return Err(BtfError::NoStruct(parent.to_owned()));
+        }
+        // A name can stand for several types; the one with the field is meant.
+        structs
+            .find_map(|id| self.follow(id, path))
+            .ok_or_else(|| BtfError::NoField {
+                parent: parent.to_owned(),
+                path: path.to_owned(),
+            })
     }
 
     fn structs<'s>(&'s self, name: &'s str) -> impl Iterator<Item = u32> + 's {
@@ -465,6 +475,12 @@ mod tests {
         assert_eq!(btf.offset("sock", "inner.saddr", Some(4)), Ok(12));
         assert_eq!(btf.offset("many", "list", Some(6)), Ok(0));
         assert_eq!(btf.offset("many", "link", Some(8)), Ok(8));
+        assert_eq!(btf.bits("common", "port"), Ok(64));
+        assert_eq!(btf.bits("old", "protocol"), Ok(8));
+        assert_eq!(
+            btf.bits("old", "nope").unwrap_err().to_string(),
+            "`struct old` has no field `nope`"
+        );
     }
 
     #[test]

@@ -8,6 +8,12 @@ use super::btf::{Btf, BtfError};
 use super::format::Format;
 use super::functions;
 
+// Names under which it is told what cannot be read at the end of a connection: those of the output.
+const SOCKET_UID: &str = "socket_uid";
+const SOCKET_CGROUP: &str = "socket_cgroup";
+const SEGMENTS: &str = "segments";
+const CONGESTION_STATE: &str = "congestion_state";
+
 /// Offsets found, and what they allow.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -61,6 +67,7 @@ pub fn resolve(
             layout.functions = Err(reason.clone());
             layout.missing.push(("netns".to_owned(), reason.clone()));
             layout.missing.push(("counts".to_owned(), reason.clone()));
+            layout.miss_all_of_the_end(&reason);
             for field in ["kernel_thread", "process_comm", "ns_pid"] {
                 layout.missing.push((field.to_owned(), reason.clone()));
             }
@@ -87,6 +94,9 @@ impl Layout {
         if let Err(error) = self.resolve_counts(btf) {
             self.config.tcp_bytes_sent = ABSENT;
             self.missing.push(("counts".to_owned(), error.to_string()));
+            self.miss_all_of_the_end("read only together with counts");
+        } else {
+            self.resolve_at_close(btf);
         }
         if let Err(error) = self.resolve_netns(btf) {
             self.config.skc_net = ABSENT;
@@ -179,6 +189,66 @@ impl Layout {
         self.config.tcp_total_retrans = self.find(btf, "tcp_sock", "total_retrans", Some(4))?;
         self.config.tcp_bytes_sent = self.find(btf, "tcp_sock", "bytes_sent", Some(8))?;
         Ok(())
+    }
+
+    /// What is read when a socket is closed, each for itself.
+    fn resolve_at_close(&mut self, btf: &Btf<'_>) {
+        match self.find(btf, "sock", "sk_uid", Some(4)) {
+            Ok(offset) => self.config.sk_uid = offset,
+            Err(error) => self.miss(SOCKET_UID, &error.to_string()),
+        }
+        if let Err(error) = self.resolve_socket_cgroup(btf) {
+            self.config.sk_cgroup = ABSENT;
+            self.miss(SOCKET_CGROUP, &error.to_string());
+        }
+        if let Err(error) = self.resolve_segments(btf) {
+            self.config.tcp_segments_out = ABSENT;
+            self.miss(SEGMENTS, &error.to_string());
+        }
+        match btf.bits("inet_connection_sock", "icsk_ca_state") {
+            Ok(bits) if bits % 8 == 0 => {
+                let offset = bits / 8;
+                self.found
+                    .push(format!("inet_connection_sock.icsk_ca_state@{offset}"));
+                self.config.congestion_state = offset;
+            }
+            Ok(_) => self.miss(CONGESTION_STATE, "it lies where no kernel has it"),
+            Err(error) => self.miss(CONGESTION_STATE, &error.to_string()),
+        }
+    }
+
+    /// Before Linux 5.15 the place can hold something else, and has no name of its own.
+    fn resolve_socket_cgroup(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
+        self.config.cgroup_node = self.find(btf, "cgroup", "kn", Some(8))?;
+        self.config.node_id = self.find(btf, "kernfs_node", "id", Some(8))?;
+        self.config.sk_cgroup = self.find(btf, "sock", "sk_cgrp_data.cgroup", Some(8))?;
+        Ok(())
+    }
+
+    /// Either way two counters that lie side by side, so that one read is enough.
+    fn resolve_segments(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
+        let pair = |layout: &mut Self, all, of_data| {
+            let offset = layout.find(btf, "tcp_sock", all, Some(4))?;
+            let other = layout.find(btf, "tcp_sock", of_data, Some(4))?;
+            if other.checked_sub(offset) == Some(4) {
+                Ok(offset)
+            } else {
+                Err(BtfError::Malformed("a field lies where no kernel has it"))
+            }
+        };
+        self.config.tcp_segments_in = pair(self, "segs_in", "data_segs_in")?;
+        self.config.tcp_segments_out = pair(self, "segs_out", "data_segs_out")?;
+        Ok(())
+    }
+
+    fn miss(&mut self, field: &str, reason: &str) {
+        self.missing.push((field.to_owned(), reason.to_owned()));
+    }
+
+    fn miss_all_of_the_end(&mut self, reason: &str) {
+        for field in [SOCKET_UID, SOCKET_CGROUP, SEGMENTS, CONGESTION_STATE] {
+            self.miss(field, reason);
+        }
     }
 
     fn resolve_netns(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
@@ -363,7 +433,7 @@ mod tests {
         assert_eq!(layout.raw, Err("no BTF".into()));
         assert_eq!(layout.classic, Err("no tracefs".into()));
         assert_eq!(layout.accept, Err("no BTF".into()));
-        assert_eq!(layout.missing.len(), 5);
+        assert_eq!(layout.missing.len(), 9);
     }
 
     #[test]

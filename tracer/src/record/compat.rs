@@ -138,6 +138,7 @@ impl Layout {
             parts: vec![
                 part("task", wire::FLAG_TASK, size_of::<wire::Task>()),
                 part("counts", wire::FLAG_COUNTS, size_of::<wire::Counts>()),
+                part("at_close", wire::FLAG_AT_CLOSE, size_of::<wire::AtClose>()),
             ],
         };
         let plain = PLAIN.into_iter().map(|(number, name, bytes)| {

@@ -31,8 +31,8 @@ pub struct Csv {
     stamp: UtcStamp,
 }
 
-/// The columns of the processes that own a connection, after all others.
-const OF_OWNER_PROCESS: usize = 8;
+/// The columns of the processes that own a connection and of its socket, after all others.
+const OF_OWNER_PROCESS: usize = 15;
 
 /// Columns in order; new ones only ever come after the last.
 const HEADER: &str = "type,ts,mono_ns,conn,sk,netns,family,protocol,role,\
@@ -42,7 +42,9 @@ const HEADER: &str = "type,ts,mono_ns,conn,sk,netns,family,protocol,role,\
                       verdict,closed_by,reset_reason,because,\
                       syn_retransmits,synack_retransmits,retransmits,\
                       bytes_sent,bytes_received,rtt_us,states,ending,from_birth,has_gap,hints,\
-                      uid,ns_pid,cgroup,container,runtime,pod,unit,owners\n";
+                      uid,ns_pid,cgroup,container,runtime,pod,unit,owners,\
+                      segments_sent,segments_received,data_segments_sent,data_segments_received,\
+                      congestion_state,socket_uid,socket_cgroup\n";
 
 impl Render for Csv {
     fn start(&mut self, out: &mut BytesMut, _session: &Session) {

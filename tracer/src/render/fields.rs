@@ -6,7 +6,7 @@ use super::span::{Lasted, Span, spans};
 use super::time::UtcStamp;
 use super::{unseen, vocab};
 use crate::diagnose::{Diagnosis, SpanEvidence};
-use crate::event::{Comm, Endpoint, Process};
+use crate::event::{AtClose, Comm, Congestion, Endpoint, Process, Segments};
 use crate::hints::Hint;
 use crate::place::Container;
 use crate::session::ClockMap;
@@ -105,13 +105,13 @@ pub(crate) fn transition(
     fields.word("owner_source", vocab::owner_source(conn.owner.source));
     fields.absent(OF_CONNECTIONS);
     owner_process(fields, &conn.owner_process);
-    fields.absent(OWNERS);
+    fields.absent(AFTER_UNIT);
 }
 
 /// Fields of a connection alone: between `owner_source` and `uid`.
 const OF_CONNECTIONS: usize = 15;
 /// And after `unit`.
-const OWNERS: usize = 1;
+const AFTER_UNIT: usize = 8;
 
 fn owner_process(fields: &mut impl Fields, process: &OwnerProcess) {
     let place = process.place.as_deref();
@@ -218,6 +218,26 @@ pub(crate) fn connection(
     fields.hints("hints", &diagnosis.hints);
     owner_process(fields, &conn.owner_process);
     fields.owners("owners", &owners(conn));
+    at_close(fields, conn);
+}
+
+/// What its socket was when it was closed.
+fn at_close(fields: &mut impl Fields, conn: &Connection) {
+    let AtClose {
+        uid,
+        segments,
+        congestion,
+        ..
+    } = conn.evidence.at_close.unwrap_or_default();
+    let segments = |of: fn(Segments) -> u32| segments.map(|segments| u64::from(of(segments)));
+    fields.number("segments_sent", segments(|all| all.sent));
+    fields.number("segments_received", segments(|all| all.received));
+    fields.number("data_segments_sent", segments(|all| all.data_sent));
+    fields.number("data_segments_received", segments(|all| all.data_received));
+    fields.text("congestion_state", congestion.map(Congestion::name));
+    fields.number("socket_uid", uid.map(u64::from));
+    let place = conn.socket_place.as_deref();
+    fields.text("socket_cgroup", place.map(|place| place.path.as_str()));
 }
 
 /// All processes that are known to own it.

@@ -20,7 +20,7 @@ use super::vocab::{
 };
 use super::{Render, RenderOptions, Shape, remark};
 use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
-use crate::event::{Endpoint, Protocol};
+use crate::event::{Congestion, Endpoint, Protocol};
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State, legality};
@@ -365,6 +365,68 @@ fn put_counts(out: &mut BytesMut, role: Role, diagnosis: &Diagnosis) {
     let _ = writeln!(out, "{} data or FIN", or_unknown(retransmits));
 }
 
+/// How many segments there were, where some were lost: it takes the whole to judge the part.
+fn put_segments(out: &mut BytesMut, conn: &Connection, diagnosis: &Diagnosis) {
+    let at_close = conn.evidence.at_close.unwrap_or_default();
+    let again = [diagnosis.syn_retransmits, diagnosis.retransmits];
+    let congestion = at_close
+        .congestion
+        .filter(|state| *state != Congestion::Open);
+    if congestion.is_none()
+        && again
+            .iter()
+            .all(|count| count.is_none_or(|count| count == 0))
+    {
+        return;
+    }
+    if let Some(segments) = at_close.segments {
+        let _ = write!(
+            out,
+            "  segments: {} sent, {} of them with data; {} received, {} of them with data",
+            segments.sent, segments.data_sent, segments.received, segments.data_received
+        );
+        if let Some(state) = congestion {
+            let _ = write!(out, "; congestion control at the end: {}", state.name());
+        }
+        out.put_u8(b'\n');
+    }
+}
+
+/// What the socket itself tells of whose it is, where that is not what its owner tells.
+fn put_socket(out: &mut BytesMut, conn: &Connection) {
+    let owner = &conn.owner_process;
+    let uid = conn
+        .evidence
+        .at_close
+        .and_then(|at_close| at_close.uid)
+        .filter(|uid| owner.uid != Some(*uid));
+    let path = conn
+        .socket_place
+        .as_ref()
+        .map(|place| &place.path)
+        .filter(|path| owner.place.as_ref().map(|place| &place.path) != Some(path));
+    if uid.is_none() && path.is_none() {
+        return;
+    }
+    let mut line = "  its socket itself: ".to_owned();
+    if let Some(uid) = uid {
+        let _ = write!(line, "uid {uid}");
+        if let Some(of_owner) = owner.uid {
+            let _ = write!(line, " (the process's: {of_owner})");
+        }
+    }
+    if let Some(path) = path {
+        line.push_str(if uid.is_some() {
+            ", cgroup "
+        } else {
+            "cgroup "
+        });
+        push_plain(&mut line, path.as_bytes());
+    }
+    line.push('\n');
+    out.put_slice(line.as_bytes());
+}
+
 impl Render for Timeline {
     fn shape(&self) -> Shape {
         Shape::Blocks
@@ -413,6 +475,8 @@ impl Render for Timeline {
         }
         Self::put_ending(out, &life, diagnosis.closed_by);
         put_counts(out, conn.role, diagnosis);
+        put_segments(out, conn, diagnosis);
+        put_socket(out, conn);
         out.put_u8(b'\n');
         fold(out, start, self.width);
     }

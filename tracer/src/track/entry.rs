@@ -139,6 +139,7 @@ impl Entry {
             local_port_known: true,
             task: None,
             counts: None,
+            at_close: None,
             from_twin: false,
         };
         let mut entry = Self::new(id, &event);
@@ -322,7 +323,11 @@ impl Entry {
                     retransmits: counts.retransmits,
                 });
             }
-            State::Closed => self.evidence_mut().closed = Some(counts),
+            State::Closed => {
+                let evidence = self.evidence_mut();
+                evidence.closed = Some(counts);
+                evidence.at_close = event.at_close;
+            }
             State::SynSent
             | State::SynReceived
             | State::FinWait1
@@ -636,6 +641,7 @@ impl Entry {
         conn.owner = self.owner;
         conn.owner_process = self.owner_process.as_deref().cloned().unwrap_or_default();
         conn.holders = self.holders().cloned();
+        conn.socket_place = None;
         conn.listed_ns = self.steps.found_ns();
         self.steps.write_to(&mut conn.steps);
         conn.from_birth = self.from_birth;

@@ -4,7 +4,7 @@
 //! one keeps that alone in its place, and the rest in a box that is made when something happens.
 
 use super::mini::{After, Mini};
-use crate::event::{Counts, Evidence, EvidenceEvent};
+use crate::event::{AtClose, Counts, Evidence, EvidenceEvent};
 use crate::state::State;
 
 /// Evidence about one connection.
@@ -18,6 +18,8 @@ pub struct Gathered {
     pub opened: Option<Opened>,
     /// What its socket had counted on the way to `CLOSED`. TCP only.
     pub closed: Option<Counts>,
+    /// What else its socket was then. TCP only.
+    pub at_close: Option<AtClose>,
     /// Retransmissions seen in `SYN_SENT`.
     pub syn_retransmits: u32,
     /// Retransmissions of its SYN-ACK seen, before it had a socket or in `SYN_RECEIVED`.

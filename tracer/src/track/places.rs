@@ -62,6 +62,11 @@ impl Places {
         }
     }
 
+    /// A cgroup by its id; `None` where that was not found out.
+    pub(super) fn of_cgroup(&mut self, id: u64) -> Option<Arc<Place>> {
+        self.cgroups.get(&id).cloned()
+    }
+
     /// Where a process belonged; `None` where that was not found out.
     fn of(&mut self, task: &Task) -> Option<Arc<Place>> {
         let own = match task.start_ns {

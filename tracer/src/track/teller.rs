@@ -222,6 +222,9 @@ impl Teller {
         match entry.verdict {
             Verdict::Yes => {
                 entry.describe(&mut self.conn, sk, now_ns, self.lost);
+                let at_close = self.conn.evidence.at_close;
+                let cgroup_id = at_close.and_then(|at_close| at_close.cgroup_id);
+                self.conn.socket_place = cgroup_id.and_then(|id| self.places.of_cgroup(id));
                 sink.ended(&self.conn, ending);
             }
             Verdict::Undecided => self.stats.undecided += 1,
@@ -248,6 +251,7 @@ fn blank() -> Connection {
         owner: Owner::UNKNOWN,
         owner_process: OwnerProcess::default(),
         holders: None,
+        socket_place: None,
         steps: Vec::new(),
         from_birth: false,
         has_gap: false,

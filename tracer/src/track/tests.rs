@@ -350,6 +350,7 @@ impl Story {
             local_port_known: true,
             task: None,
             counts: None,
+            at_close: None,
             from_twin: false,
         };
         let mut without = (false, false, false);

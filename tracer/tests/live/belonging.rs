@@ -164,6 +164,33 @@ fn ensure_all(output: &Output, pid: u32, wanted: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Fails unless the sockets themselves tell the same user and cgroup, as far as they can.
+fn ensure_of_sockets(output: &Output, cgroup: &Cgroup) -> Result<()> {
+    let missing = output.session.get("missing_fields").map(Value::to_string);
+    let lacks = |field| {
+        missing
+            .as_ref()
+            .is_none_or(|missing| missing.contains(field))
+    };
+    let mut sockets = output
+        .connections
+        .iter()
+        .filter(|line| line.role != "listener")
+        .peekable();
+    ensure!(sockets.peek().is_some(), "no connection");
+    for line in sockets {
+        ensure!(
+            line.socket_uid == Some(USER.into()) || lacks("socket_uid"),
+            "made by another user: {line:?}"
+        );
+        ensure!(
+            line.socket_cgroup.as_ref() == Some(&cgroup.path()) || lacks("socket_cgroup"),
+            "made in another cgroup: {line:?}"
+        );
+    }
+    Ok(())
+}
+
 fn container() -> Result<Verdict> {
     let cgroup = Cgroup::new(&format!("docker-{ID}.scope"))?;
     let actor = start("tenant", 0, CloneFlags::CLONE_NEWPID)?;
@@ -178,7 +205,9 @@ fn container() -> Result<Verdict> {
         "container": {"id": ID, "runtime": "docker", "pod": null},
         "unit": format!("docker-{ID}.scope"),
     });
-    ensure_all(&tracer.stop()?, pid, &wanted)?;
+    let output = tracer.stop()?;
+    ensure_all(&output, pid, &wanted)?;
+    ensure_of_sockets(&output, &cgroup)?;
     Ok(Verdict::Passed)
 }
 
@@ -204,7 +233,9 @@ fn process_gone() -> Result<Verdict> {
         "container": null,
         "unit": "brief.service",
     });
-    ensure_all(&tracer.stop()?, pid, &wanted)?;
+    let output = tracer.stop()?;
+    ensure_all(&output, pid, &wanted)?;
+    ensure_of_sockets(&output, &cgroup)?;
     Ok(Verdict::Passed)
 }
 

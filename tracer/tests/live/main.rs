@@ -9,7 +9,7 @@
 //! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
-//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`packets`], [`hints`], [`unseen`], [`cli`],
+//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`sockets`], [`packets`], [`hints`], [`unseen`], [`cli`],
 //!   [`recordings`], [`expiry`]: the tests; [`servers`]
 //!   and [`crowd`] are real servers and their clients, [`capture`] captures packets
 //!
@@ -40,6 +40,7 @@ mod scenarios;
 mod scope;
 mod server;
 mod servers;
+mod sockets;
 mod stage;
 mod tools;
 mod tracer;
@@ -83,6 +84,7 @@ fn run() -> Result<ExitCode> {
             Suite::One(mixed::NAME, mixed::run),
         ])
         .chain(belonging::suites())
+        .chain(sockets::suites())
         .chain(cli::suites())
         .chain(hints::suites())
         .chain(older::suites())

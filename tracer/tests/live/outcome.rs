@@ -248,8 +248,34 @@ pub(crate) fn ensure_consistent(
             .is_some_and(|because| !because.is_empty()),
         "a verdict without a reason: {line:?}"
     );
+    at_close_fits(line)?;
     spans_follow(&line.states).with_context(|| format!("in {line:?}"))?;
     spans_are_as_reported(line, life, told)
+}
+
+/// What the socket was at its end does not contradict what became of it.
+fn at_close_fits(line: &Connection) -> Result<()> {
+    let is_part =
+        |data: Option<u64>, all: Option<u64>| data <= all && data.is_some() == all.is_some();
+    ensure!(
+        is_part(line.data_segments_sent, line.segments_sent)
+            && is_part(line.data_segments_received, line.segments_received),
+        "more segments with data than segments: {line:?}"
+    );
+    let gave_up = line.verdict == "aborted" && line.retransmits.is_some_and(|count| count > 0);
+    ensure!(
+        !gave_up
+            || line
+                .congestion_state
+                .as_deref()
+                .is_none_or(|state| state == "loss"),
+        "given up after retransmissions, and congestion control is not in loss: {line:?}"
+    );
+    if let (Some(sent), Some(again)) = (line.segments_sent, line.retransmits) {
+        let syns = line.syn_retransmits.unwrap_or_default();
+        ensure!(again + syns <= sent, "sent again more than sent: {line:?}");
+    }
+    Ok(())
 }
 
 /// Each state ends where the next begins.

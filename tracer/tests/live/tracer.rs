@@ -94,6 +94,13 @@ pub(crate) struct Connection {
     pub(crate) from_birth: bool,
     pub(crate) has_gap: bool,
     pub(crate) owners: Vec<Process>,
+    pub(crate) segments_sent: Option<u64>,
+    pub(crate) segments_received: Option<u64>,
+    pub(crate) data_segments_sent: Option<u64>,
+    pub(crate) data_segments_received: Option<u64>,
+    pub(crate) congestion_state: Option<String>,
+    pub(crate) socket_uid: Option<u64>,
+    pub(crate) socket_cgroup: Option<String>,
 }
 
 /// One of the owners of a connection.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use jiff::tz::{Offset, TimeZone};
-use tracer::event::{Comm, Endpoint, Family, Process, Protocol, StateEvent};
+use tracer::event::{
+    AtClose, Comm, Congestion, Endpoint, Family, Process, Protocol, Segments, StateEvent,
+};
 use tracer::hints::{Hint, Stay, Told};
 use tracer::place::Place;
 use tracer::render::{Format, Render, RenderOptions, Renderer};
@@ -123,6 +125,7 @@ pub(crate) fn client() -> Connection {
         from_birth: true,
         has_gap: false,
         holders: None,
+        socket_place: None,
         listed_ns: None,
         as_of_ns: CLOCK.mono_ns,
         evidence: Gathered::default(),
@@ -181,6 +184,7 @@ pub(crate) fn step_as(
             local_port_known: conn.local.port != 0,
             task: None,
             counts: None,
+            at_close: None,
             from_twin: false,
         },
         in_state_ns: last.since_ns.or(listed_ns).map(|ns| mono_ns - ns),
@@ -206,7 +210,26 @@ pub(crate) fn client_life() -> Vec<(Connection, Transition)> {
         conn.local.port = 43_210;
         life.push((conn.clone(), transition));
     }
+    if let Some((closed, _)) = life.last_mut() {
+        closed.evidence.at_close = Some(at_close(1000, Congestion::Open));
+        closed.socket_place = closed.owner_process.place.clone();
+    }
     life
+}
+
+/// A socket at its end.
+pub(crate) fn at_close(uid: u32, congestion: Congestion) -> AtClose {
+    AtClose {
+        uid: Some(uid),
+        cgroup_id: Some(4242),
+        segments: Some(Segments {
+            sent: 8,
+            received: 7,
+            data_sent: 2,
+            data_received: 4,
+        }),
+        congestion: Some(congestion),
+    }
 }
 
 /// A server whose client closes first: accepted after the handshake.

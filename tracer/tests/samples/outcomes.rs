@@ -1,11 +1,15 @@
 //! Connections at their end, one for each verdict.
 
+use std::sync::Arc;
+
 use tracer::diagnose::{ClosedBy, Diagnosis, SpanEvidence, StateSpan, Verdict};
+use tracer::event::Congestion;
 use tracer::hints::Hint;
+use tracer::place::Place;
 use tracer::state::State;
 use tracer::track::{ConnId, Connection, Ending, OwnerProcess, Role, Step};
 
-use super::{CLOCK, MS, NOBODY, SECOND, connected, endpoint, older, server, step};
+use super::{CLOCK, MS, NOBODY, SECOND, at_close, connected, endpoint, older, server, step};
 
 /// What a renderer is told at the end of a connection.
 pub(crate) type Outcome = (Connection, Diagnosis, Ending);
@@ -181,7 +185,10 @@ fn broken() -> [Outcome; 4] {
     };
     let by_peer = ended(55, State::CloseWait);
     let by_us = ended(56, State::Established);
-    let aborted = ended(57, State::FinWait1);
+    let mut aborted = ended(57, State::FinWait1);
+    // Made by another than the one who connected it.
+    aborted.evidence.at_close = Some(at_close(0, Congestion::Loss));
+    aborted.socket_place = Some(Arc::new(Place::from_path("/system.slice/inetd.service")));
     let path = [
         (9 * SECOND, State::SynReceived),
         (9 * SECOND + 5_000, State::Established),

@@ -50,6 +50,7 @@ fn gathered() -> impl Strategy<Value = Gathered> {
                     retransmits: counts.retransmits,
                 }),
                 closed,
+                at_close: None,
                 syn_retransmits: numbers.0,
                 synack_retransmits: numbers.1,
                 retransmits: numbers.2,

@@ -4,6 +4,7 @@ use super::marks::Mark;
 use super::names::{self, Arguments};
 use super::proto::{self, TrackEvent};
 use crate::diagnose::{Diagnosis, SpanEvidence};
+use crate::event::Congestion;
 use crate::render::span::{Lasted, Span, spans};
 use crate::render::vocab::{self, endpoint};
 use crate::track::{Connection, Ending};
@@ -158,6 +159,23 @@ impl<'a> Life<'a> {
         all.number("syn_retransmits", diagnosis.syn_retransmits);
         all.number("synack_retransmits", diagnosis.synack_retransmits);
         all.number("retransmits", diagnosis.retransmits);
+        let at_close = conn.evidence.at_close.unwrap_or_default();
+        if let Some(segments) = at_close.segments {
+            all.number("segments_sent", Some(segments.sent));
+            all.number("segments_received", Some(segments.received));
+            all.number("data_segments_sent", Some(segments.data_sent));
+            all.number("data_segments_received", Some(segments.data_received));
+        }
+        all.text(
+            "congestion_state",
+            at_close.congestion.map(Congestion::name),
+        );
+        all.number("socket_uid", at_close.uid);
+        let socket_place = conn.socket_place.as_ref();
+        all.text(
+            "socket_cgroup",
+            socket_place.map(|place| place.path.clone()),
+        );
         all.text("ending", Some(vocab::ending(self.ending)));
         all.flag("from_birth", conn.from_birth);
         all.flag("has_gap", conn.has_gap);

@@ -8,7 +8,7 @@ use crate::state::{Names, State};
 pub(super) const CATEGORY: u64 = 1;
 
 /// Names of arguments, each the field's of `docs/schema.md` where there is one.
-const ARGUMENTS: [&str; 37] = [
+const ARGUMENTS: [&str; 44] = [
     "conn",
     "netns",
     "family",
@@ -46,6 +46,13 @@ const ARGUMENTS: [&str; 37] = [
     "lost_evidence",
     "container",
     "unit",
+    "segments_sent",
+    "segments_received",
+    "data_segments_sent",
+    "data_segments_received",
+    "congestion_state",
+    "socket_uid",
+    "socket_cgroup",
 ];
 
 /// What stands in the first packet.

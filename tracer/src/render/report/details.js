@@ -75,6 +75,11 @@ class Details {
       row("Payload", conn.bytes_sent === null && conn.bytes_received === null ? null
         : `${conn.bytes_sent === null ? "not known" : bytes(conn.bytes_sent)} sent, ${conn.bytes_received === null ? "not known" : bytes(conn.bytes_received)} received`),
       row("Round trip", conn.rtt_us === null ? null : `${duration(conn.rtt_us * 1000)}, smoothed`),
+      row("Segments", conn.segments_sent === null ? null
+        : `${conn.segments_sent} sent, ${conn.data_segments_sent} of them with data; ${conn.segments_received} received, ${conn.data_segments_received} of them with data`),
+      row("Congestion control", conn.congestion_state === null || conn.congestion_state === "open" ? null : `${conn.congestion_state} at the end`),
+      row("Socket's user", conn.socket_uid === conn.uid ? null : conn.socket_uid),
+      row("Socket's cgroup", conn.socket_cgroup === conn.cgroup ? null : conn.socket_cgroup && el("code", {}, conn.socket_cgroup)),
       row("Namespace", conn.netns),
       row("Number", [`${conn.conn}, socket `, el("code", {}, conn.sk)]),
     ];

@@ -126,6 +126,7 @@ fn live(place: &Place, index: u16) -> Vec<Real> {
                 local_port_known: !unbound,
                 task: unbound.then(|| task(&pid.to_string())),
                 counts: None,
+                at_close: None,
                 from_twin: false,
             });
         }

@@ -46,6 +46,7 @@ fn one_socket_connects_again_and_keeps_no_port_of_before() {
         local_port_known: false,
         task: Some(task("8")),
         counts: None,
+        at_close: None,
         from_twin: false,
     };
     story.tracker.handle(&Event::State(event), &mut story.log);

@@ -235,6 +235,7 @@ fn events(inputs: &[Input]) -> Vec<Told> {
                     local_port_known: draft.local_port_known,
                     task: draft.task,
                     counts: (draft.remote_port == 1).then(|| counts("err:104,re:1,rtt:5")),
+                    at_close: None,
                     from_twin: draft.twin,
                 }))
             }

@@ -195,6 +195,7 @@ fn states_of_other_kernels_pass_through() {
         local_port_known: false,
         task: None,
         counts: None,
+        at_close: None,
         from_twin: false,
     };
     story.tracker.handle(&Event::State(event), &mut story.log);
