@@ -6,7 +6,7 @@ use crate::decode::{decode, socket_of};
 use crate::diagnose::{Sources, diagnose};
 use crate::event::{Event, Evidence, EvidenceEvent};
 use crate::filter::Show;
-use crate::hints::{self, Limits, STUCK_AFTER_NS, Told, Watch};
+use crate::hints::{self, At, Limits, STUCK_AFTER_NS, Told, Watch};
 use crate::input::Input;
 use crate::render::{Render, Shape};
 use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
@@ -268,9 +268,14 @@ impl<R: Render> Flow<R> {
     fn tell_stuck(&mut self, now_ns: u64) {
         let shown = &mut self.shown;
         while let Some(due) = shown.watch.as_mut().and_then(|watch| watch.due(now_ns)) {
-            let Some(conn) = self.tracker.look(due.sk, now_ns) else {
-                continue;
+            let found = match &due.at {
+                At::Socket(sk) => self.tracker.look(*sk, now_ns),
+                At::Listed(ends) => {
+                    let (netns, local, remote) = &**ends;
+                    self.tracker.look_listed(*netns, local, remote, now_ns)
+                }
             };
+            let Some(conn) = found else { continue };
             let Some(watch) = &mut shown.watch else {
                 return;
             };
@@ -329,6 +334,12 @@ impl<R: Render> Sink for Shown<R> {
         }
         self.renderer
             .transition(&mut self.buffer, &self.clock, conn, transition);
+    }
+
+    fn found(&mut self, conn: &Connection) {
+        if let Some(watch) = &mut self.watch {
+            watch.found(conn, conn.as_of_ns);
+        }
     }
 
     fn continued(&mut self, conn: &Connection, change: &Continued) {

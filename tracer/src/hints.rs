@@ -25,7 +25,7 @@ use crate::track::{ConnId, Connection, Ending, Owner, Role};
 use case::Case;
 pub use case::Stay;
 pub use rules::{RULES, Rule};
-pub use watch::{Due, Watch};
+pub use watch::{At, Due, Watch};
 
 /// How long a connection has to be in a state before it counts as stuck, unless `--stuck` says otherwise:
 /// 30 s, in nanoseconds. Longer than any of these states lasts in a network that works, shorter than

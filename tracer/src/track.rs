@@ -274,6 +274,9 @@ pub trait Sink {
     /// one of its connection: `conn.steps` ends with it, while its endpoints and owner are those known
     /// by now.
     fn transition(&mut self, conn: &Connection, transition: &Transition);
+    /// A selected connection was there before the trace. It may be found to be one that is known already; then
+    /// nothing more comes of it under this identity.
+    fn found(&mut self, _conn: &Connection) {}
     /// A selected connection changed its state after its socket was closed. Comes after all its transitions.
     fn continued(&mut self, _conn: &Connection, _change: &Continued) {}
     /// Nothing more will come of a selected connection. For one that was closed this comes a moment

@@ -10,8 +10,8 @@ use super::exit::{Exit, Failure, print};
 use super::logging;
 use crate::enrich::Enricher;
 use crate::filter::Filter;
-use crate::kernel::{self, Kernel, Options, default_ring_bytes, machine_facts};
-use crate::session::HookStatus;
+use crate::kernel::{self, Kernel, Options, Snapshot, Taking, default_ring_bytes, machine_facts};
+use crate::session::{HookStatus, SnapshotReport, SnapshotStatus};
 
 /// One line of the report.
 #[derive(Debug, Serialize)]
@@ -133,6 +133,7 @@ impl Doctor {
             Ok(mut kernel) => {
                 kernel.ask_for_fates();
                 self.loaded(&kernel);
+                self.snapshot();
                 self.self_test(&mut kernel, listener)
             }
             Err(error) => {
@@ -239,6 +240,16 @@ impl Doctor {
         }
     }
 
+    /// Takes the list that a trace begins with.
+    fn snapshot(&mut self) {
+        let report = Taking::start(&[]).map_or_else(
+            |error| Snapshot::unavailable(error.to_string()).report,
+            |taking| taking.finish().report,
+        );
+        let (status, detail) = describe_snapshot(&report);
+        self.add("connections older than a trace", status, detail, None);
+    }
+
     fn not_loaded(&mut self, error: kernel::Error) -> Exit {
         let failure = Failure::from(error);
         let (message, hint) = failure.message_and_hint();
@@ -273,6 +284,32 @@ impl Doctor {
             }
         }
     }
+}
+
+fn describe_snapshot(report: &SnapshotReport) -> (Status, String) {
+    let missing: Vec<String> = report
+        .missing
+        .iter()
+        .map(|(what, reason)| format!("{what}: {reason}"))
+        .collect();
+    if report.status == SnapshotStatus::Unavailable {
+        return (
+            Status::Degraded,
+            format!("not known: {}", missing.join("; ")),
+        );
+    }
+    let mut detail = format!(
+        "{} connections and listeners in {} network namespaces, listed within {} ms",
+        report.sockets,
+        report.namespaces,
+        report.duration_ns.div_ceil(1_000_000)
+    );
+    if missing.is_empty() {
+        return (Status::Ok, detail);
+    }
+    detail.push_str("; without ");
+    detail.push_str(&missing.join("; "));
+    (Status::Degraded, detail)
 }
 
 /// Whether this is the initial user namespace: all ids map to themselves.
@@ -321,6 +358,29 @@ mod tests {
             Some(vec!["CAP_PERFMON", "CAP_BPF"])
         );
         assert_eq!(missing_capabilities("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn a_list_says_what_it_lacks() {
+        let mut report = SnapshotReport {
+            status: SnapshotStatus::Complete,
+            sockets: 41,
+            namespaces: 2,
+            duration_ns: 3_100_000,
+            missing: Vec::new(),
+        };
+        let listed = "41 connections and listeners in 2 network namespaces, listed within 4 ms";
+        assert_eq!(describe_snapshot(&report), (Status::Ok, listed.to_owned()));
+        report.status = SnapshotStatus::Partial;
+        report.missing.push((
+            "owners".to_owned(),
+            "3 processes cannot be looked at".to_owned(),
+        ));
+        let partial = format!("{listed}; without owners: 3 processes cannot be looked at");
+        assert_eq!(describe_snapshot(&report), (Status::Degraded, partial));
+        report.status = SnapshotStatus::Unavailable;
+        let none = "not known: owners: 3 processes cannot be looked at".to_owned();
+        assert_eq!(describe_snapshot(&report), (Status::Degraded, none));
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Desk {
         let now_ns = self.story.now_ns();
         if event.starts_with('+') {
             while let Some(due) = self.watch.due(now_ns) {
-                if let Some(conn) = self.story.tracker.look(due.sk, now_ns) {
+                let At::Socket(sk) = due.at else { continue };
+                if let Some(conn) = self.story.tracker.look(sk, now_ns) {
                     let told = self.watch.stuck(&due, conn, &self.sources, now_ns);
                     self.told.extend(told);
                 }
@@ -255,7 +256,12 @@ fn what_does_not_fit_is_counted() {
     desk.tell_all(&["A LI>SR", "A SR>ES", "A ES>CW"]);
     let (conn, transition) = desk.story.told().last().cloned().unwrap();
     for sk in 0..watch::MAX_WAITING as u64 + 2 {
-        let other = Connection { sk, ..conn.clone() };
+        let id = ConnId(conn.id.0 + 1 + sk);
+        let other = Connection {
+            id,
+            sk,
+            ..conn.clone()
+        };
         desk.watch.transition(&other, &transition);
     }
     assert_eq!(desk.watch.unwatched(), 3);

@@ -31,8 +31,8 @@ const SHORTEST_RUN: u32 = 5;
 /// Watches the selected connections.
 pub struct Watch {
     after_ns: u64,
-    /// By address of the socket, the one that is due first at the front.
-    waiting: LinkedHashMap<u64, Waiting>,
+    /// The one that is due first at the front.
+    waiting: LinkedHashMap<ConnId, Waiting>,
     /// Open connections that were told of.
     told: HashMap<ConnId, ToldOf>,
     /// Half-open connections that were told of, and when; the last ones.
@@ -54,17 +54,26 @@ struct ToldOf {
 type Ends = (Option<u32>, Endpoint, Endpoint);
 
 struct Waiting {
-    conn: ConnId,
+    at: At,
     state: State,
     since_ns: u64,
     is_minimum: bool,
 }
 
+/// Where the tracker knows a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// By the address of its socket.
+    Socket(u64),
+    /// By its ends: it was there before the trace, and nothing was heard of it since.
+    Listed(Box<(Option<u32>, Endpoint, Endpoint)>),
+}
+
 /// A connection that has been in a state for long, unless the tracker knows better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Address of its socket.
-    pub sk: u64,
+    /// Where to look.
+    pub at: At,
     /// Its identity.
     pub conn: ConnId,
     state: State,
@@ -109,7 +118,7 @@ impl Watch {
 
     fn enter(&mut self, conn: &Connection, state: State, since_ns: u64, is_minimum: bool) {
         // In any case: what is there is over.
-        self.waiting.remove(&conn.sk);
+        self.waiting.remove(&conn.id);
         let worth = conn.protocol == Protocol::Tcp && conn.role != Role::Listener;
         if !worth || !is_watched(state) {
             return;
@@ -118,23 +127,25 @@ impl Watch {
             self.unwatched = self.unwatched.saturating_add(1);
             return;
         }
+        let at = if conn.sk == 0 {
+            At::Listed(Box::new((conn.netns, conn.local, conn.remote)))
+        } else {
+            At::Socket(conn.sk)
+        };
         let waiting = Waiting {
-            conn: conn.id,
+            at,
             state,
             since_ns,
             is_minimum,
         };
-        self.waiting.insert(conn.sk, waiting);
+        self.waiting.insert(conn.id, waiting);
     }
 
     /// Nothing more will come of a connection.
     pub fn ended(&mut self, conn: &Connection) {
         self.no_leak(conn.id);
         self.told.remove(&conn.id);
-        let waits = |waiting: &Waiting| waiting.conn == conn.id;
-        if self.waiting.get(&conn.sk).is_some_and(waits) {
-            self.waiting.remove(&conn.sk);
-        }
+        self.waiting.remove(&conn.id);
     }
 
     fn no_leak(&mut self, conn: ConnId) {
@@ -209,10 +220,10 @@ impl Watch {
         if now_ns.saturating_sub(first.since_ns) < self.after_ns {
             return None;
         }
-        let (sk, first) = self.waiting.pop_front()?;
+        let (conn, first) = self.waiting.pop_front()?;
         Some(Due {
-            sk,
-            conn: first.conn,
+            at: first.at,
+            conn,
             state: first.state,
             since_ns: first.since_ns,
             is_minimum: first.is_minimum,

@@ -39,7 +39,7 @@ use super::linger::LINGER_NS;
 use super::listeners::{ListenerOwner, Listeners};
 use super::teller::Teller;
 use super::tracker::Tracker;
-use super::{ConnId, Ending, OwnerSource, Role, Sink};
+use super::{ConnId, Connection, Ending, OwnerSource, Role, Sink};
 use crate::event::{Endpoint, Family, Protocol, SocketEvent, StateEvent, Task};
 use crate::filter::Verdict;
 use crate::state::State;
@@ -323,6 +323,11 @@ impl Tracker {
         self.next_id += 1;
         self.teller.stats.connections += 1;
         self.make_room(event.seen_ns, true, sink);
+        if entry.verdict == Verdict::Yes && entry.role != Role::Listener {
+            let teller = &mut self.teller;
+            entry.describe(&mut teller.conn, 0, event.seen_ns, teller.lost);
+            sink.found(&teller.conn);
+        }
         let replaced = self.snapshot.add(Waiting {
             entry,
             asked_ns: event.asked_ns,
@@ -330,6 +335,25 @@ impl Tracker {
             state: event.state,
         });
         self.teller.stats.connections -= u64::from(replaced.is_some());
+    }
+
+    /// What is known at `now_ns` of the selected TCP connection in the list that has these ends, if no event
+    /// has come of it.
+    pub fn look_listed(
+        &mut self,
+        netns: Option<u32>,
+        local: &Endpoint,
+        remote: &Endpoint,
+        now_ns: u64,
+    ) -> Option<&Connection> {
+        let ends = Ends::of(netns, Protocol::Tcp, local, remote)?;
+        let entry = &self.snapshot.by_ends.get(&ends)?.entry;
+        if entry.verdict != Verdict::Yes {
+            return None;
+        }
+        let teller = &mut self.teller;
+        entry.describe(&mut teller.conn, 0, now_ns, teller.lost);
+        Some(&teller.conn)
     }
 
     /// The life of an unknown socket that goes on, or starts, with `event`.

@@ -23,8 +23,9 @@ const STUCK: &str = "1s";
 const LONG: Duration = Duration::from_millis(1_300);
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 9] = [
+    let all: [(&str, RunOne); 10] = [
         ("hints::leak_of_close_wait", leak),
+        ("hints::leak_older_than_the_trace", older_leak),
         ("hints::peer_that_does_not_close", peer_does_not_close),
         ("hints::firewall_that_drops", firewall_drops),
         ("hints::peer_that_is_gone", peer_is_gone),
@@ -95,6 +96,31 @@ fn leak() -> Result<Verdict> {
         lasted >= Duration::from_secs(1) && lasted < Duration::from_millis(1_200)
     });
     ensure!(on_time, "told after {lasted:?}");
+    Ok(Verdict::Passed)
+}
+
+/// The same, when the trace begins after it; nothing happens any more.
+fn older_leak() -> Result<Verdict> {
+    let namespace = Namespace::new()?;
+    let (listener, client, server) = namespace.run(|| stage::pair_at(place()))?;
+    client.shutdown(Shutdown::Write)?;
+    stage::read_to_end(&server)?;
+    let tracer = tracer()?;
+    thread::sleep(LONG);
+    let output = tracer.stop()?;
+    drop((listener, client, server));
+    output.ensure_complete()?;
+    ensure_hints(
+        &output,
+        &[
+            ("close_wait", "server", "CLOSE_WAIT"),
+            ("fin_wait_2", "unknown", "FIN_WAIT_2"),
+        ],
+    )?;
+    for hint in &output.hints {
+        let pid = hint.get("pid").and_then(Value::as_u64);
+        ensure!(pid == Some(u64::from(std::process::id())), "{hint}");
+    }
     Ok(Verdict::Passed)
 }
 
