@@ -41,6 +41,8 @@ pub struct Timeline {
     width: Option<usize>,
     local_clock: LocalClock,
     clock: Option<ClockMap>,
+    /// Something was lost, so what is new may have begun unseen.
+    lost: bool,
 }
 
 /// A life to be shown.
@@ -123,6 +125,7 @@ impl Timeline {
             width: options.width,
             local_clock: LocalClock::new(options.time_zone),
             clock: None,
+            lost: false,
         }
     }
 
@@ -216,7 +219,15 @@ impl Timeline {
         }
         match life.before(index) {
             None if span.known.since_ns.is_none() => {
-                push_note(&mut notes, "since before the trace");
+                let is_new = life.conn.listed_ns.is_none();
+                push_note(
+                    &mut notes,
+                    if self.lost && is_new {
+                        "since before the trace or in a gap"
+                    } else {
+                        "since before the trace"
+                    },
+                );
             }
             Some(before) if span.known.since_ns.is_none() && !before.is_inferred() => {
                 push_note(&mut notes, "entered in a gap");
@@ -506,6 +517,7 @@ impl Render for Timeline {
     }
 
     fn lost(&mut self, out: &mut BytesMut, clock: &ClockMap, now_ns: u64, since_last: &Lost) {
+        self.lost = true;
         let (day, time) = self.local_clock.format(clock.wall_ns(now_ns));
         let start = out.len();
         remark::lost(out, &format!("{time}  {day}"), since_last);
