@@ -159,6 +159,10 @@ fn live(report: &str) -> Live {
         else {
             continue;
         };
+        // How it went in the end, another line says.
+        if result.starts_with("repeated: ") {
+            continue;
+        }
         let (kind, _) = name.split_once("::").unwrap_or((name, ""));
         let group = live.entry(kind.to_owned()).or_default();
         match result.strip_prefix("skipped: ") {
@@ -233,7 +237,7 @@ mod tests {
 
     #[test]
     fn live_tests_by_kind() {
-        let report = "\nrunning 4 live tests\ntest a::x ... ok\ntest a::y ... skipped: no z\n\
+        let report = "\nrunning 4 live tests\ntest a::x ... repeated: slow\ntest a::x ... ok\ntest a::y ... skipped: no z\n\
                       test b ... FAILED\n\ntest result: FAILED. 1 passed; 1 failed\n";
         let mut outcomes = good();
         outcomes.push(Outcome {
