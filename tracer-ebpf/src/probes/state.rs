@@ -15,7 +15,8 @@
 //! drops the repetition. Softirqs do not nest, so there is no third level.
 //!
 //! Since Linux 7.0 there can be: a program on a tracepoint can be preempted by another task, which keeps its
-//! CPU's programs refused until it goes on. A transition that finds both of them preempted is lost, and counted.
+//! CPU's programs refused until it goes on. A transition that finds both of them preempted is lost. It is
+//! counted, unless a repetition by the twin, which counts as recovered, makes up for it.
 //!
 //! Before Linux 6.1 the kernel does run a raw tracepoint program inside itself. The first then refuses
 //! on its own, and leaves the inner transition to the twin as well. The twin needs no such care: it
