@@ -7,6 +7,7 @@ mod exit;
 mod export;
 mod live;
 mod logging;
+mod places;
 mod record;
 mod recorded;
 mod replay;

@@ -53,7 +53,7 @@ impl Default for Enricher {
     fn default() -> Self {
         Self {
             unified: hierarchy::find(),
-            has_v1: process::has_v1_hierarchies(),
+            has_v1: process::v1_hierarchies() > 0,
             proc: process::is_proc_of_all(),
             cgroups: LruCache::new(MAX),
             processes: LruCache::new(MAX),
@@ -85,15 +85,26 @@ impl Enricher {
         }
     }
 
-    /// All cgroups that there are now; `None` where some are in hierarchies of version 1.
+    /// All cgroups that there are now, of version 1 as well; `None` where they cannot all be seen.
     pub fn all(&self) -> Option<Vec<Place>> {
-        let unified = self.unified.as_ref().ok().filter(|_| !self.has_v1)?;
+        let mut hierarchies: Vec<Hierarchy> = self.unified.iter().cloned().collect();
+        if self.has_v1 {
+            let mounted = hierarchy::of_version_1()?;
+            // A hierarchy that is not mounted can hold more.
+            if mounted.len() < process::v1_hierarchies() {
+                return None;
+            }
+            hierarchies.extend(mounted);
+        }
         let mut all = vec![Place::from_path("/")];
-        let walked = unified.walk(|_, path| {
-            all.push(Place::from_path(path));
-            true
-        });
-        walked.ok().map(|()| all)
+        for hierarchy in &hierarchies {
+            let walked = hierarchy.walk(|_, path| {
+                all.push(Place::from_path(path));
+                true
+            });
+            walked.ok()?;
+        }
+        (!hierarchies.is_empty()).then_some(all)
     }
 
     /// What is there, for people.

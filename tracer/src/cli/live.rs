@@ -8,18 +8,17 @@ use tokio::runtime::Runtime;
 use super::args::{FilterArgs, LimitArgs, MAX_CONNECTIONS};
 use super::destination::Destination;
 use super::exit::{Exit, Failure, talk, talk_after};
-use super::logging;
 use super::source::{End, Viewing};
+use super::{logging, places};
 use crate::batch::Batch;
 use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
 use crate::kernel::{
-    self, Kernel, Options, Poller, Snapshot, Taking, Wish, clock_map, default_ring_bytes,
-    machine_facts, port_limits, raise_file_limit,
+    Kernel, Options, Poller, Snapshot, Taking, Wish, clock_map, default_ring_bytes, machine_facts,
+    port_limits, raise_file_limit,
 };
 use crate::pipeline::{self, Stop, View};
-use crate::place::Place;
 use crate::render::Render;
 use crate::session::{ClockMap, HookReport, HookStatus, Session, SnapshotReport};
 use crate::state::State;
@@ -45,7 +44,7 @@ impl<'a> Live<'a> {
         raise_file_limit();
         let filter = filter(filters);
         tell_what_cannot_match(filters);
-        require_cgroups(&filter)?;
+        places::require(&filter)?;
         let mut kernel = Kernel::load(&Options {
             filter: &filter,
             ring_bytes: limits.ring_size.unwrap_or_else(default_ring_bytes),
@@ -301,46 +300,6 @@ pub(super) fn describe_filters(arguments: &FilterArgs) -> Vec<(String, String)> 
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect()
-}
-
-/// Fails where no process can be told to be in a cgroup, if the filter asks for that; and asks for what is not
-/// there now.
-fn require_cgroups(filter: &Filter) -> Result<(), Failure> {
-    if !filter.asks_place() {
-        return Ok(());
-    }
-    let enricher = Enricher::default();
-    let option = if filter.cgroups.is_empty() {
-        "--container"
-    } else {
-        "--cgroup"
-    };
-    enricher
-        .usable()
-        .map_err(|reason| kernel::Error::FilterUnavailable {
-            filter: option,
-            reason,
-        })?;
-    if let Some(places) = enricher.all() {
-        for path in &filter.cgroups {
-            if !places.iter().any(|place| place.is_within(path)) {
-                talk(&format!("note: there is no cgroup {path} now"));
-            }
-        }
-        for id in &filter.containers {
-            let is_it = |place: &Place| {
-                let container = place.container.as_ref();
-                container.is_some_and(|container| container.id.starts_with(id))
-            };
-            if !places.iter().any(is_it) {
-                talk(&format!(
-                    "note: there is no container now whose id begins with {id}\n\
-                     hint: names of containers are known to their runtime only: `docker ps` shows the ids"
-                ));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Asks for what would silently show nothing.

@@ -38,14 +38,32 @@ pub(super) fn find() -> Result<Hierarchy, String> {
     Ok(Hierarchy { mount, root_id })
 }
 
+/// All hierarchies of version 1 that are mounted as a whole; `None` where the others cannot be seen.
+pub(super) fn of_version_1() -> Option<Vec<Hierarchy>> {
+    if own_namespace("cgroup").is_some_and(|inode| inode != INITIAL_NAMESPACE) {
+        return None;
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let hierarchy = |mount: PathBuf| {
+        let root_id = std::fs::metadata(&mount).ok()?.st_ino();
+        Some(Hierarchy { mount, root_id })
+    };
+    mount_points(&mounts, "cgroup ").map(hierarchy).collect()
+}
+
 /// Where the whole of the hierarchy is mounted, by the text of `mountinfo` (`proc_pid_mountinfo(5)`).
 fn mount_point(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+    mount_points(mounts, "cgroup2 ").next()
+}
+
+/// Likewise of all file systems of a type, which a space follows.
+fn mount_points(mounts: &str, kind: &str) -> impl Iterator<Item = PathBuf> {
+    mounts.lines().filter_map(move |line| {
         let (mount, file_system) = line.split_once(" - ")?;
         let [_, _, _, root, point, ..] = *mount.split(' ').collect::<Vec<_>>() else {
             return None;
         };
-        let is_whole = file_system.starts_with("cgroup2 ") && root == "/";
+        let is_whole = file_system.starts_with(kind) && root == "/";
         is_whole.then(|| point.replace("\\040", " ").into())
     })
 }
@@ -127,6 +145,8 @@ mod tests {
             Some("/sys/fs/cgroup".into())
         );
         assert_eq!(mount_point(hybrid), Some("/sys/fs/cgroup/unified".into()));
+        let of_version_1: Vec<_> = mount_points(hybrid, "cgroup ").collect();
+        assert_eq!(of_version_1, [PathBuf::from("/sys/fs/cgroup/cpu")]);
         let spaced = "1 1 0:1 / /mnt/a\\040b rw - cgroup2 none rw\n";
         assert_eq!(mount_point(spaced), Some("/mnt/a b".into()));
         for other in [

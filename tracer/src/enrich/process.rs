@@ -21,10 +21,13 @@ pub(super) fn is_proc_of_all() -> Result<(), String> {
     }
 }
 
-/// Whether any controller is in a hierarchy of version 1.
-pub(super) fn has_v1_hierarchies() -> bool {
-    std::fs::read_to_string("/proc/self/cgroup")
-        .is_ok_and(|text| entries(&text).any(|(hierarchy, _, _)| hierarchy != "0"))
+/// How many hierarchies of version 1 there are.
+pub(super) fn v1_hierarchies() -> usize {
+    std::fs::read_to_string("/proc/self/cgroup").map_or(0, |text| {
+        entries(&text)
+            .filter(|(hierarchy, _, _)| *hierarchy != "0")
+            .count()
+    })
 }
 
 /// Path of the cgroup of version 2 that a process is in now.
