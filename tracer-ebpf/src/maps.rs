@@ -75,16 +75,30 @@ pub(crate) struct Cpu {
     pub(crate) request: Scratch,
 }
 
-/// The transition that the first program of the pair handled last on this CPU; `states` is [`AT_WORK`]
-/// while it does. The only part of [`Cpu`] that two programs share.
+/// The transitions that the first program of the pair has handled on this CPU and the twin has not seen yet:
+/// the latest, and the one that it interrupted. The only part of [`Cpu`] that two programs share.
 #[repr(C)]
-#[derive(Clone, Copy)]
 pub(crate) struct Handled {
+    /// [`AT_WORK`] while the first program is.
+    pub(crate) lock: u64,
+    pub(crate) latest: Transition,
+    pub(crate) interrupted: Transition,
+}
+
+/// A transition, as far as it takes to know it again.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Transition {
     pub(crate) sk: u64,
+    /// Both states.
     pub(crate) states: u64,
 }
 
-/// No pair of states.
+impl Transition {
+    pub(crate) const NONE: Self = Self { sk: 0, states: 0 };
+}
+
+/// Marks what a program works with.
 pub(crate) const AT_WORK: u64 = u64::MAX;
 
 /// What one program needs while it runs. A program does not run inside itself, so it is that program's
@@ -92,14 +106,18 @@ pub(crate) const AT_WORK: u64 = u64::MAX;
 /// before the programs themselves do.
 #[repr(C)]
 pub(crate) struct Scratch {
-    /// [`AT_WORK`] while the program is, for those that have no [`Handled`].
+    /// [`AT_WORK`] while the program is, for those that do not use the one of [`Handled`].
     pub(crate) lock: u64,
     /// An argument on its way from the context.
     pub(crate) argument: u64,
     pub(crate) out: Out,
     pub(crate) common: Window<{ SOCK_COMMON_WINDOW as usize }>,
     pub(crate) inet: Window<{ INET_WINDOW as usize }>,
+    pub(crate) tcp: TcpWindow,
 }
+
+/// The part of a `struct tcp_sock` from `bytes_sent` on: holds most of what is read of it, on most kernels.
+pub(crate) type TcpWindow = Window<320>;
 
 /// A [`StateRecord`] with room for what may follow it. A transition that runs in the caller's context
 /// is never one whose counters are read, so one thing at most follows.

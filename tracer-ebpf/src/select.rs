@@ -2,11 +2,12 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use tracer_common::config::{FILTER_COMM, FILTER_PID, FILTER_PLACE};
-use tracer_common::select::{CLOSE, Facts, SYN_SENT, Sets, is_birth, may_be_wanted};
+use tracer_common::select::{CLOSE, ESTABLISHED, Facts, SYN_SENT, Sets, is_birth, may_be_wanted};
 use tracer_common::wire::{TASK_CGROUP, Task};
 
 use crate::config::setting;
-use crate::maps::{self, Out};
+use crate::maps::{self, Out, Scratch};
+use crate::sock::{self, Skip};
 
 struct Maps;
 
@@ -38,20 +39,10 @@ impl Sets for Maps {
 /// False only if this transition cannot belong to a selected connection.
 #[inline(always)]
 pub(crate) fn transition(facts: &Facts, out: &Out, task: Option<&Task>) -> bool {
-    let filters = setting!(filters);
-    if filters == 0 {
-        return true;
-    }
-    may_be_wanted(
-        filters,
-        facts,
-        &out.state.local_addr,
-        &out.state.remote_addr,
-        &Maps,
-    ) && owner(filters, facts, out, task)
+    ends(facts, out) && owner(facts, out, task)
 }
 
-/// The same, but without the process: for what is no whole socket.
+/// False only if what has these ends cannot be a selected connection: for what is no whole socket as well.
 #[inline(always)]
 pub(crate) fn ends(facts: &Facts, out: &Out) -> bool {
     let filters = setting!(filters);
@@ -65,13 +56,27 @@ pub(crate) fn ends(facts: &Facts, out: &Out) -> bool {
         )
 }
 
+/// False only if this cannot belong to a selected connection, whoever it belongs to: see [`ends`].
+#[inline(always)]
+pub(crate) fn owner(facts: &Facts, out: &Out, task: Option<&Task>) -> bool {
+    let filters = setting!(filters);
+    filters & (FILTER_PID | FILTER_COMM | FILTER_PLACE) == 0
+        || may_be_owned(filters, facts, out, task)
+}
+
+/// Whether a socket of any protocol, not at the beginning or the end of its life, may belong to a selected
+/// connection.
+#[inline(always)]
+pub(crate) fn in_mid_life(scratch: &mut Scratch, sk: u64) -> Result<bool, Skip> {
+    sock::protocol(scratch, sk)?;
+    let facts = sock::ends(scratch, sk, ESTABLISHED, ESTABLISHED)?;
+    Ok(transition(&facts, &scratch.out, None))
+}
+
 /// A socket connected by another process is out for good; who will accept a passive one is not known
 /// yet, so those are left to userspace.
 #[inline(always)]
-fn owner(filters: u32, facts: &Facts, out: &Out, task: Option<&Task>) -> bool {
-    if filters & (FILTER_PID | FILTER_COMM | FILTER_PLACE) == 0 {
-        return true;
-    }
+fn may_be_owned(filters: u32, facts: &Facts, out: &Out, task: Option<&Task>) -> bool {
     let sk = out.state.header.sk;
     if is_birth(facts.old_state, facts.new_state) {
         let connects = (facts.old_state, facts.new_state) == (CLOSE, SYN_SENT);

@@ -2,14 +2,15 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::TracePointContext;
+use tracer_common::config::FILTER_NETNS;
 use tracer_common::select::{ESTABLISHED, Facts};
 use tracer_common::wire::{
     AT_CLOSE_CGROUP, AT_CLOSE_CONGESTION, AT_CLOSE_SEGMENTS, AT_CLOSE_UID, AtClose, Counts,
 };
 
 use crate::config::setting;
-use crate::maps::Scratch;
-use crate::read::field;
+use crate::maps::{Scratch, TcpWindow};
+use crate::read::{Plain, field};
 
 const AF_INET6: u16 = 10;
 pub(crate) const IPPROTO_TCP: u16 = 6;
@@ -31,26 +32,41 @@ pub(crate) enum Skip {
     Unreadable,
 }
 
-/// Reads `struct sock` as the tracepoint itself does (`TP_fast_assign` in
-/// `include/trace/events/sock.h`), and leaves addresses, family and protocol in the record.
+/// Reads the ends of a socket as the tracepoint itself does (`TP_fast_assign` in
+/// `include/trace/events/sock.h`), and leaves addresses and family in the record; the namespace only where the
+/// filter asks for it. What is left out then has cost two reads: the rest is for those that stay.
 #[inline(always)]
-pub(crate) fn from_sock(
+pub(crate) fn ends(
     scratch: &mut Scratch,
     sk: u64,
     old_state: i32,
     new_state: i32,
 ) -> Result<Facts, Skip> {
-    let protocol = field::<u16>(sk, setting!(sk_protocol)).ok_or(Skip::Unreadable)?;
-    if !is_tcp(protocol) {
-        return Err(Skip::OtherProtocol);
-    }
     scratch.out.state.header.sk = sk;
+    read_ends(scratch, sk, old_state, new_state).ok_or(Skip::Unreadable)
+}
+
+/// Reads the protocol into the record, if it is one that is told of.
+#[inline(always)]
+pub(crate) fn protocol(scratch: &mut Scratch, sk: u64) -> Result<(), Skip> {
+    let protocol = field::<u16>(sk, setting!(sk_protocol)).ok_or(Skip::Unreadable)?;
     scratch.out.state.protocol = protocol;
-    read_sock(scratch, sk, old_state, new_state).ok_or(Skip::Unreadable)
+    if is_tcp(protocol) {
+        Ok(())
+    } else {
+        Err(Skip::OtherProtocol)
+    }
+}
+
+/// The namespace of the socket whose ends were read.
+#[inline(always)]
+pub(crate) fn netns(scratch: &Scratch) -> Option<u32> {
+    let net = scratch.common.get::<u64>(setting!(skc_net))?;
+    field(net, setting!(net_inum))
 }
 
 #[inline(always)]
-fn read_sock(scratch: &mut Scratch, sk: u64, old_state: i32, new_state: i32) -> Option<Facts> {
+fn read_ends(scratch: &mut Scratch, sk: u64, old_state: i32, new_state: i32) -> Option<Facts> {
     let Scratch {
         out, common, inet, ..
     } = scratch;
@@ -65,29 +81,42 @@ fn read_sock(scratch: &mut Scratch, sk: u64, old_state: i32, new_state: i32) -> 
         out.state.local_addr = mapped(inet.get(setting!(inet_saddr))?);
         out.state.remote_addr = mapped(common.get(setting!(skc_daddr))?);
     }
-    let net = common.get::<u64>(setting!(skc_net)).unwrap_or(0);
-    Some(Facts {
+    let mut facts = Facts {
         old_state,
         new_state,
         local_port: u16::from_be(inet.get(setting!(inet_sport))?),
         remote_port: u16::from_be(common.get(setting!(skc_dport))?),
         bound_port: common.get(setting!(skc_num)),
-        netns: field(net, setting!(net_inum)),
-    })
+        netns: None,
+    };
+    if setting!(filters) & FILTER_NETNS != 0 {
+        facts.netns = netns(scratch);
+    }
+    Some(facts)
 }
 
-/// Reads what a TCP socket has counted; `None` where the kernel's layout is not known.
+/// Reads what a TCP socket has counted, with a window to read through; `None` where the kernel's layout is not
+/// known.
 #[inline(always)]
-pub(crate) fn counts(sk: u64) -> Option<Counts> {
+pub(crate) fn counts(window: &mut TcpWindow, sk: u64) -> Option<Counts> {
+    window.read(sk, setting!(tcp_bytes_sent))?;
     Some(Counts {
-        bytes_sent: field(sk, setting!(tcp_bytes_sent))?,
-        bytes_acked: field(sk, setting!(tcp_bytes_acked))?,
-        bytes_received: field(sk, setting!(tcp_bytes_received))?,
-        srtt_us_times_8: field(sk, setting!(tcp_srtt_us))?,
-        total_retransmits: field(sk, setting!(tcp_total_retrans))?,
+        bytes_sent: window.get(0)?,
+        bytes_acked: counter(window, sk, setting!(tcp_bytes_acked))?,
+        bytes_received: counter(window, sk, setting!(tcp_bytes_received))?,
+        srtt_us_times_8: counter(window, sk, setting!(tcp_srtt_us))?,
+        total_retransmits: counter(window, sk, setting!(tcp_total_retrans))?,
         error: field(sk, setting!(sk_err))?,
         soft_error: field(sk, setting!(sk_err_soft))?,
     })
+}
+
+/// One of the counters: most lie in the window that begins with the first of them.
+#[inline(always)]
+fn counter<T: Plain>(window: &TcpWindow, sk: u64, offset: u32) -> Option<T> {
+    window
+        .get(offset.wrapping_sub(setting!(tcp_bytes_sent)))
+        .or_else(|| field(sk, offset))
 }
 
 /// Reads what is asked of a socket once, at its end; what cannot be read is left out.

@@ -19,13 +19,12 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use tracer_common::config::{ARGUMENT_COMPLETION, Counter};
-use tracer_common::select::ESTABLISHED;
 use tracer_common::wire::FLAG_PRESUMED;
 
 use crate::config::setting;
 use crate::maps::{Scratch, count, this_cpu};
 use crate::read::field;
-use crate::sock::{self, Skip};
+use crate::sock::Skip;
 use crate::{emit, select, task};
 
 // `include/uapi/linux/io_uring.h`, the same on all kernels.
@@ -97,14 +96,9 @@ fn completion(ctx: &RawTracePointContext) -> Option<(i32, u32)> {
 
 #[inline(always)]
 fn deliver(scratch: &mut Scratch, sk: u64, flags: u16) {
-    // The states only stand for "in mid-life": the filter asks for ends and namespace.
-    match sock::from_sock(scratch, sk, ESTABLISHED, ESTABLISHED) {
-        Ok(facts) => {
-            if select::transition(&facts, &scratch.out, None) {
-                emit::accept(sk, task::current(), flags);
-            }
-        }
-        Err(Skip::OtherProtocol) => {}
+    match select::in_mid_life(scratch, sk) {
+        Ok(true) => emit::accept(sk, task::current(), flags),
+        Ok(false) | Err(Skip::OtherProtocol) => {}
         Err(Skip::Unreadable) => count(Counter::AcceptUnreadable),
     }
 }

@@ -14,7 +14,6 @@
 
 use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::config::{ARGUMENT_RESET_REASON, ARGUMENT_RETRANSMIT_ERROR, Counter};
-use tracer_common::select::ESTABLISHED;
 use tracer_common::wire::{
     KIND_DESTROYED, KIND_RESET_RECEIVED, KIND_RESET_SENT, KIND_RETRANSMIT, KIND_SOCKET_ERROR,
     KIND_SYNACK_RETRANSMIT,
@@ -164,20 +163,16 @@ pub(crate) fn destroyed(ctx: &RawTracePointContext) -> i32 {
     })
 }
 
-/// Whether a TCP socket may belong to a selected connection. The states only stand for "in mid-life": the
-/// filter asks for ends and namespace.
+/// Whether a TCP socket may belong to a selected connection.
 #[inline(always)]
 pub(super) fn wanted(scratch: &mut Scratch, sk: u64, unreadable: Counter) -> bool {
     // These are smaller structures, without the fields of a whole socket.
     if matches!(sock::state(sk), Some(TIME_WAIT | NEW_SYN_RECV)) {
         return false;
     }
-    match sock::from_sock(scratch, sk, ESTABLISHED, ESTABLISHED) {
-        Ok(facts) => select::transition(&facts, &scratch.out, None),
-        Err(Skip::OtherProtocol) => false,
-        Err(Skip::Unreadable) => {
-            count(unreadable);
-            false
-        }
+    let is_wanted = select::in_mid_life(scratch, sk);
+    if let Err(Skip::Unreadable) = is_wanted {
+        count(unreadable);
     }
+    matches!(is_wanted, Ok(true))
 }

@@ -25,7 +25,6 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use tracer_common::config::Counter;
-use tracer_common::select::ESTABLISHED;
 use tracer_common::wire::{
     KIND_HANDED_OVER, KIND_MINI_BORN, KIND_MINI_END, KIND_MINI_TIMER, KIND_REQUEST_BORN,
 };
@@ -231,14 +230,9 @@ pub(crate) fn accepted(ctx: &impl Returned) -> i32 {
 
 #[inline(always)]
 fn accept(scratch: &mut Scratch, sk: u64) {
-    // The states only stand for "in mid-life": the filter asks for ends and namespace.
-    match sock::from_sock(scratch, sk, ESTABLISHED, ESTABLISHED) {
-        Ok(facts) => {
-            if select::transition(&facts, &scratch.out, None) {
-                emit::accept(sk, task::current(), 0);
-            }
-        }
-        Err(Skip::OtherProtocol) => {}
+    match select::in_mid_life(scratch, sk) {
+        Ok(true) => emit::accept(sk, task::current(), 0),
+        Ok(false) | Err(Skip::OtherProtocol) => {}
         Err(Skip::Unreadable) => count(Counter::AcceptUnreadable),
     }
 }

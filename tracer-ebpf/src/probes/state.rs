@@ -8,11 +8,17 @@
 //! storm of loopback connections that is up to 2 % of all transitions, mostly the end of connections.
 //!
 //! A second program on the same hook is a program of its own to that guard. The first leaves behind
-//! which transition it has just handled on this CPU; the twin runs next and delivers only what is not
-//! that one. If the first is interrupted, the inner transition meets the twin with the slot empty. If
-//! the twin is interrupted, the first sees the inner one. An interruption between the two overwrites
-//! the slot: the outer transition is then delivered twice, the second time flagged, and userspace
-//! drops the repetition. Softirqs do not nest, so there is no third level.
+//! which transition it has just handled on this CPU; the twin runs next, takes that away, and delivers only
+//! what was not left. If the first is interrupted, the inner transition meets the twin while the first is
+//! at work. If the twin is interrupted, the first sees the inner one. If both are between, what is left of
+//! the inner transition lies on top of what is left of the outer one. Softirqs do not nest, so there is no
+//! third level, and what the twin delivers is what the first was refused: none too many, or the count of
+//! refused runs that were made up for would hide a loss. (Since Linux 7.0 a task can be preempted between
+//! the two, or moved to another CPU. The outer transition may then be delivered twice, the second time
+//! flagged, and userspace drops the repetition.)
+//!
+//! What is left of an inner transition whose twin is refused stays until two others have been left on it. It
+//! harms nothing: whatever the first is refused, it is at work, and the twin does not look.
 //!
 //! Since Linux 7.0 there can be: a program on a tracepoint can be preempted by another task, which keeps its
 //! CPU's programs refused until it goes on. A transition that finds both of them preempted is lost. It is
@@ -29,7 +35,7 @@ use tracer_common::select::{CLOSE, Facts, runs_in_caller, wants_counts};
 use tracer_common::wire::FLAG_TWIN;
 
 use crate::emit::{Following, Probe};
-use crate::maps::{AT_WORK, Scratch, count, this_cpu};
+use crate::maps::{AT_WORK, Handled, Scratch, Transition, count, this_cpu};
 use crate::sock::{self, IPPROTO_TCP, Skip};
 use crate::{emit, select, task};
 
@@ -55,11 +61,11 @@ pub(crate) fn first(ctx: &RawTracePointContext) -> i32 {
     // SAFETY: this CPU's memory, of which only `handled` is shared with the twin; volatile keeps the
     // order that an interrupting run relies on.
     unsafe {
-        let states = &raw mut (*cpu).handled.states;
-        if states.read_volatile() == AT_WORK {
+        let lock = &raw mut (*cpu).handled.lock;
+        if lock.read_volatile() == AT_WORK {
             return 0;
         }
-        states.write_volatile(AT_WORK);
+        lock.write_volatile(AT_WORK);
     }
     // SAFETY: this program's own part, and it does not run inside itself.
     raw(
@@ -68,10 +74,13 @@ pub(crate) fn first(ctx: &RawTracePointContext) -> i32 {
         (sk, old_state, new_state),
         &FIRST,
     );
-    // SAFETY: as above. The states come last: until then an interrupting run finds no pair that fits.
+    // SAFETY: as above. The lock comes last: while it is there, an interrupting twin looks at nothing else.
     unsafe {
-        (&raw mut (*cpu).handled.sk).write_volatile(sk);
-        (&raw mut (*cpu).handled.states).write_volatile(pack(old_state, new_state));
+        let handled = &raw mut (*cpu).handled;
+        let latest = (&raw const (*handled).latest).read_volatile();
+        (&raw mut (*handled).interrupted).write_volatile(latest);
+        (&raw mut (*handled).latest).write_volatile(transition(sk, old_state, new_state));
+        (&raw mut (*handled).lock).write_volatile(0);
     }
     0
 }
@@ -83,14 +92,9 @@ pub(crate) fn twin(ctx: &RawTracePointContext) -> i32 {
     let Some(cpu) = this_cpu() else {
         return 0;
     };
-    // SAFETY: this CPU's memory; plain integers, read while the first program does not run.
-    let (handled_sk, handled_states) = unsafe {
-        (
-            (&raw const (*cpu).handled.sk).read_volatile(),
-            (&raw const (*cpu).handled.states).read_volatile(),
-        )
-    };
-    if handled_sk != sk || handled_states != pack(old_state, new_state) {
+    // SAFETY: the address of a field of this CPU's memory.
+    let handled = unsafe { &raw mut (*cpu).handled };
+    if !take(handled, transition(sk, old_state, new_state)) {
         count(Counter::TwinSaw);
         // SAFETY: this program's own part, and it does not run inside itself up to here.
         raw(
@@ -114,7 +118,11 @@ pub(crate) fn classic(ctx: &TracePointContext) {
     // re-enter the program.
     let scratch = unsafe { &mut (*cpu).state };
     match sock::from_record(scratch, ctx) {
-        Ok(facts) => deliver(scratch, &facts, &FIRST),
+        Ok(facts) => {
+            if select::ends(&facts, &scratch.out) {
+                deliver(scratch, &facts, &FIRST);
+            }
+        }
         Err(Skip::OtherProtocol) => {}
         Err(Skip::Unreadable) => {
             count(FIRST.unreadable);
@@ -129,8 +137,33 @@ fn arguments(ctx: &RawTracePointContext) -> (u64, i32, i32) {
 }
 
 #[inline(always)]
-fn pack(old_state: i32, new_state: i32) -> u64 {
-    u64::from(old_state.cast_unsigned()) << 32 | u64::from(new_state.cast_unsigned())
+fn transition(sk: u64, old_state: i32, new_state: i32) -> Transition {
+    let states = u64::from(old_state.cast_unsigned()) << 32 | u64::from(new_state.cast_unsigned());
+    Transition { sk, states }
+}
+
+/// Takes away what the first program has left of a transition. False if it was refused, or is at work.
+#[inline(always)]
+fn take(handled: *mut Handled, transition: Transition) -> bool {
+    // SAFETY: this CPU's memory; what interrupts leaves the lock as it was. Between the reads and the writes
+    // a transition can be left here only by one whose own twin is refused, since this one runs.
+    unsafe {
+        if (&raw const (*handled).lock).read_volatile() == AT_WORK {
+            return false;
+        }
+        let latest = &raw mut (*handled).latest;
+        let interrupted = &raw mut (*handled).interrupted;
+        let below = interrupted.read_volatile();
+        if latest.read_volatile() == transition {
+            latest.write_volatile(below);
+        } else if below == transition {
+            latest.write_volatile(Transition::NONE);
+        } else {
+            return false;
+        }
+        interrupted.write_volatile(Transition::NONE);
+    }
+    true
 }
 
 #[inline(always)]
@@ -140,12 +173,12 @@ fn raw(
     (sk, old_state, new_state): (u64, i32, i32),
     probe: &Probe,
 ) {
-    match sock::from_sock(scratch, sk, old_state, new_state) {
-        Ok(facts) => {
+    match wanted(scratch, sk, old_state, new_state) {
+        Ok(Some(facts)) => {
             debug!(ctx, "sk {:x}: {} -> {}", sk, old_state, new_state);
             deliver(scratch, &facts, probe);
         }
-        Err(Skip::OtherProtocol) => {}
+        Ok(None) | Err(Skip::OtherProtocol) => {}
         Err(Skip::Unreadable) => {
             count(probe.unreadable);
             warn!(ctx, "socket {:x} could not be read", sk);
@@ -153,11 +186,30 @@ fn raw(
     }
 }
 
+/// What is known of the socket, unless its ends already rule it out.
+#[inline(always)]
+fn wanted(
+    scratch: &mut Scratch,
+    sk: u64,
+    old_state: i32,
+    new_state: i32,
+) -> Result<Option<Facts>, Skip> {
+    let mut facts = sock::ends(scratch, sk, old_state, new_state)?;
+    if !select::ends(&facts, &scratch.out) {
+        return Ok(None);
+    }
+    sock::protocol(scratch, sk)?;
+    if facts.netns.is_none() {
+        facts.netns = sock::netns(scratch);
+    }
+    Ok(Some(facts))
+}
+
 #[inline(always)]
 fn deliver(scratch: &mut Scratch, facts: &Facts, probe: &Probe) {
     let (old_state, new_state) = (facts.old_state, facts.new_state);
     let task = runs_in_caller(old_state, new_state).then(task::current);
-    if !select::transition(facts, &scratch.out, task.as_ref()) {
+    if !select::owner(facts, &scratch.out, task.as_ref()) {
         return;
     }
     let sk = scratch.out.state.header.sk;
@@ -167,7 +219,7 @@ fn deliver(scratch: &mut Scratch, facts: &Facts, probe: &Probe) {
         following = Following::Task;
     } else if wants_counts(old_state, new_state)
         && scratch.out.state.protocol == IPPROTO_TCP
-        && let Some(counts) = sock::counts(sk)
+        && let Some(counts) = sock::counts(&mut scratch.tcp, sk)
     {
         // SAFETY: any bytes are counts, so writing one part of the union in place is sound.
         let counted = unsafe { &mut scratch.out.trailer.counted };

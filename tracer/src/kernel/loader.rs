@@ -1,6 +1,7 @@
 //! Loads and attaches the kernel programs, and reads what they deliver.
 
 use std::fs;
+use std::thread::{self, JoinHandle};
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, include_bytes_aligned};
@@ -49,7 +50,7 @@ pub struct Options<'a> {
 
 /// A ring large enough for the time between two looks at it, on a machine of this size.
 pub fn default_ring_bytes() -> u32 {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mebibytes = u32::try_from(cpus).unwrap_or(u32::MAX).clamp(2, 16) * 4;
     mebibytes.next_power_of_two() << 20
 }
@@ -82,6 +83,9 @@ pub struct Kernel {
 impl Kernel {
     /// Loads and attaches all that this kernel allows.
     pub fn load(options: &Options<'_>) -> Result<Self, Error> {
+        // aya's loader reads all of the kernel's types first, which takes longer than all else here, and none is
+        // needed of it: so it does that while offsets are looked for.
+        let loader = thread::spawn(EbpfLoader::new);
         let tracefs = tracefs::find_or_mount();
         let (layout, reset_reasons) = read_layout(&tracefs);
         let config = Config {
@@ -97,7 +101,7 @@ impl Kernel {
             });
         }
 
-        let mut ebpf = create(options, &config)?;
+        let mut ebpf = create(join(loader), options, &config)?;
         sets::fill(&mut ebpf, options.filter)?;
         let mut attach = Attach::new(&mut ebpf);
         // Evidence first, and detached last: a state is never seen without it.
@@ -347,14 +351,22 @@ fn read_layout(tracefs: &Result<TraceFs, String>) -> (Layout, Vec<(u32, String)>
     (layout, reasons)
 }
 
-fn create(options: &Options<'_>, config: &Config) -> Result<Ebpf, Error> {
+fn join(loader: JoinHandle<EbpfLoader<'static>>) -> EbpfLoader<'static> {
+    loader.join().unwrap_or_else(|_| EbpfLoader::new())
+}
+
+fn create(
+    loader: EbpfLoader<'static>,
+    options: &Options<'_>,
+    config: &Config,
+) -> Result<Ebpf, Error> {
     let level = if options.debug_log {
         aya_log::Level::Debug
     } else {
         aya_log::Level::Warn
     } as u8;
     let no_btf: Option<&AyaBtf> = None;
-    let mut loader = EbpfLoader::new();
+    let mut loader: EbpfLoader<'_> = loader;
     loader
         // The object has no relocations that would need it.
         .btf(no_btf)

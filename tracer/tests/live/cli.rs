@@ -2,6 +2,7 @@
 
 mod places;
 mod reporting;
+mod stopping;
 mod summing;
 
 use std::io::{BufRead, BufReader, Read};
@@ -28,13 +29,14 @@ const BUFFER_KIB: u32 = 4 * 1024;
 const TRANSITIONS: usize = 12;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 17] = [
+    let all: [(&str, RunOne); 18] = [
         ("cli::lines_come_within_100_ms", lines_come_at_once),
         ("cli::interrupt_loses_nothing", interrupt_loses_nothing),
         ("cli::terminate_ends_it_as_well", terminate_ends_it),
         ("cli::count", count),
         ("cli::duration", duration),
         ("cli::losses_are_counted", losses_are_counted),
+        ("cli::stopped_for_5_s", stopping::stopped_for_5_s),
         ("cli::formats_show_the_same", formats_show_the_same),
         ("cli::summary", summing::counts_are_those_of_what_happened),
         ("cli::report", reporting::a_page_holds_what_happened),

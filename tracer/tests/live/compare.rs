@@ -138,7 +138,7 @@ pub(crate) fn ensure_equal(kernel: &[Record], tracer: &[Transition]) -> Result<(
 }
 
 /// None if that is this program: in a virtual machine of its own, nothing is withheld.
-fn threads_of_init() -> BTreeSet<u32> {
+pub(crate) fn threads_of_init() -> BTreeSet<u32> {
     if std::process::id() == 1 {
         return BTreeSet::new();
     }

@@ -148,6 +148,14 @@ impl Transition {
     }
 }
 
+/// A `lost` line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    /// Lines of transitions before it.
+    pub(crate) position: usize,
+    pub(crate) total: u64,
+}
+
 /// All that a run of tracer gave.
 pub(crate) struct Output {
     pub(crate) session: Value,
@@ -158,6 +166,8 @@ pub(crate) struct Output {
     pub(crate) arrivals_ns: Vec<u64>,
     /// The `hint` lines.
     pub(crate) hints: Vec<Value>,
+    /// The `lost` lines.
+    pub(crate) losses: Vec<Loss>,
     pub(crate) end: Value,
     pub(crate) status: ExitStatus,
     pub(crate) stderr: String,
@@ -320,6 +330,7 @@ impl Tracer {
         let mut connections = Vec::new();
         let mut arrivals_ns = Vec::new();
         let mut hints = Vec::new();
+        let mut losses = Vec::new();
         let mut end = Value::Null;
         loop {
             let (arrival_ns, line) = match self.lines.recv_timeout(PATIENCE) {
@@ -349,7 +360,14 @@ impl Tracer {
                 }
                 Some("end") => end = value,
                 Some("hint") => hints.push(value),
-                Some("clock" | "lost") => {}
+                Some("lost") => {
+                    let total = value.pointer("/lost/total").and_then(Value::as_u64);
+                    losses.push(Loss {
+                        position: transitions.len(),
+                        total: total.with_context(|| format!("no total: {line}"))?,
+                    });
+                }
+                Some("clock") => {}
                 _ => bail!("a line of unknown type: {line}"),
             }
         }
@@ -366,6 +384,7 @@ impl Tracer {
             connections,
             arrivals_ns,
             hints,
+            losses,
             end,
             status,
             stderr,

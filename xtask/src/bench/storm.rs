@@ -81,12 +81,12 @@ impl Load {
         }
     }
 
-    /// At a fixed rate, for three seconds.
+    /// At a fixed rate, for two seconds.
     pub(super) fn paced(rate: u32) -> Self {
         Self {
             name: format!("{rate} conn/s"),
             arguments: StormArgs {
-                connections: rate.saturating_mul(3),
+                connections: rate.saturating_mul(2),
                 rate: Some(rate),
                 crossing: false,
             },
