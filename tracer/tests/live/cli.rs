@@ -245,7 +245,7 @@ impl Plain {
 
 /// Text has a line, CSV a row for each transition; CSV has a row, a timeline a block for each socket.
 fn formats_show_the_same() -> Result<Verdict> {
-    const COLUMNS: usize = 50;
+    const COLUMNS: usize = 57;
     const SOCKETS: usize = 3;
     let namespace = Namespace::new()?;
     let text = Plain::start("text")?;
