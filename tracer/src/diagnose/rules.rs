@@ -80,7 +80,7 @@ pub static RULES: [Rule; 36] = [
     rule(Cancelled, FinOrLocal, "RFC 9293 3.10.4; tcp_close_state, tcp_disconnect",
         |f| connect_failed(f) && f.reset_received() == Some(false)
             && f.soft_error() == Some(0) && matches!(f.error(), Some(0 | errno::ECONNRESET)),
-        |f| syn_then(f, "given up on this side without an answer")),
+        given_up),
     rule(Unknown, Nobody, "",
         connect_failed,
         |f| unknown(f, "refused, timed out, unreachable or given up")),
@@ -269,6 +269,21 @@ fn syn_then(f: &Facts<'_>, then: &str) -> String {
     }
 }
 
+/// `SO_ERROR` takes the soft error out of the socket, so that there is none at its end proves nothing. A SYN
+/// that is sent again was not answered: but for that moment in `connect`, any answer ends the attempt.
+fn given_up(f: &Facts<'_>) -> String {
+    let how = if f.evidence().syn_error_told {
+        "given up on this side after an ICMP error, of which kind is not known"
+    } else if f.evidence().reset_sent.is_some() {
+        "given up on this side, answered only with segments of another connection"
+    } else if super::numbers::syn_retransmits(f).is_some_and(|again| again > 0) {
+        "given up on this side without an answer"
+    } else {
+        "given up on this side; whether an ICMP error came is not known"
+    };
+    syn_then(f, how)
+}
+
 fn listener(f: &Facts<'_>) -> String {
     match f.ending {
         Ending::Closed => say("a listener, closed"),
@@ -281,7 +296,7 @@ fn listener(f: &Facts<'_>) -> String {
 fn still_open(f: &Facts<'_>) -> String {
     let state = left(f);
     let what = match f.left {
-        Some(State::SynSent) => return format!("in {state}: {}", syn_then(f, "no answer yet")),
+        Some(State::SynSent) => return format!("in {state}: {}", syn_then(f, still_opening(f))),
         Some(State::SynReceived) => "the handshake is not complete",
         Some(State::FinWait1) => "its FIN is not acknowledged yet",
         Some(State::FinWait2) => "waits for the peer to close",
@@ -301,6 +316,16 @@ fn still_open(f: &Facts<'_>) -> String {
         | None => return format!("in {state}"),
     };
     format!("in {state}: {what}")
+}
+
+fn still_opening(f: &Facts<'_>) -> &'static str {
+    if f.evidence().soft_error != 0 || f.evidence().syn_error_told {
+        "an ICMP error or a missing route has not ended it"
+    } else if super::numbers::syn_retransmits(f).is_some_and(|again| again > 0) {
+        "no answer yet"
+    } else {
+        "no answer seen yet"
+    }
 }
 
 fn refused(f: &Facts<'_>) -> String {

@@ -161,25 +161,6 @@ fn connects_that_fail() {
             "SYN sent once, EACCES: prohibited by an administrator or a route",
         ),
         (
-            vec![open, "A rtx", "A SS>CL counts=re:1"],
-            Verdict::Cancelled,
-            LOCAL,
-            "SYN sent twice, given up on this side without an answer",
-        ),
-        // With SO_LINGER 0 the application is told of ECONNRESET, which nobody sent.
-        (
-            vec![open, "A SS>CL counts=re:0", "A error=104"],
-            Verdict::Cancelled,
-            LOCAL,
-            "SYN sent once, given up on this side without an answer",
-        ),
-        (
-            vec![open, "A SS>CL counts=err:103", "A error=103"],
-            Verdict::Cancelled,
-            LOCAL,
-            "SYN sent once, destroyed from outside, as `ss -K` does",
-        ),
-        (
             vec![open, "A SS>CL p0 l=0.0.0.0/0 counts=re:0"],
             Verdict::Unknown,
             None,
@@ -193,6 +174,40 @@ fn connects_that_fail() {
         ),
     ] {
         check(&events, verdict, closed_by, because);
+        let found = diagnosed(&events);
+        assert_eq!((found.bytes_sent, found.bytes_received), (Some(0), Some(0)));
+        assert_eq!(found.reset_reason, None);
+    }
+}
+
+#[test]
+fn connects_that_are_given_up() {
+    let open = "A CL>SS task=7 p0";
+    for (events, because) in [
+        (
+            vec![open, "A rtx", "A SS>CL counts=re:1"],
+            "SYN sent twice, given up on this side without an answer",
+        ),
+        // With SO_LINGER 0 the application is told of ECONNRESET, which nobody sent.
+        (
+            vec![open, "A SS>CL counts=re:0", "A error=104"],
+            "SYN sent once, given up on this side; whether an ICMP error came is not known",
+        ),
+        // ICMP came while connect() held the socket, and the application has read the soft error.
+        (
+            vec![open, "A error=0/0", "A SS>CL counts=re:0"],
+            "SYN sent once, given up on this side after an ICMP error, of which kind is not known",
+        ),
+        (
+            vec![open, "A rst-out=5", "A SS>CL counts=re:0"],
+            "SYN sent once, given up on this side, answered only with segments of another connection",
+        ),
+        (
+            vec![open, "A SS>CL counts=err:103", "A error=103"],
+            "SYN sent once, destroyed from outside, as `ss -K` does",
+        ),
+    ] {
+        check(&events, Verdict::Cancelled, LOCAL, because);
         let found = diagnosed(&events);
         assert_eq!((found.bytes_sent, found.bytes_received), (Some(0), Some(0)));
         assert_eq!(found.reset_reason, None);

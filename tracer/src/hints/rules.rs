@@ -89,7 +89,7 @@ pub static RULES: [Rule; 19] = [
         "on the peer: does anything listen there, and on that address",
         (Listen, "ss -ltnp"), "RFC 9293 3.10.7.1; tcp_v4_send_reset",
         |f| because(f, "likely nothing listens there, or a firewall rejects it")),
-    rule("unreachable", &[SynSent], &[Unreachable],
+    rule("unreachable", &[SynSent], &[Unreachable, Cancelled],
         "the route, whether the host is up, a firewall that rejects",
         (SynSent, "ip route"), "RFC 1122 4.2.3.9; tcp_v4_err",
         no_way),

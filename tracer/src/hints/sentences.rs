@@ -33,7 +33,26 @@ pub(super) fn no_way(f: &Case<'_>) -> Option<String> {
     if f.diagnosis.verdict == Unreachable {
         return because(f, LIKELY);
     }
-    let said = diagnose::unreachable(f.conn.evidence.soft_error)?;
+    if f.diagnosis.verdict == Cancelled {
+        return f
+            .conn
+            .evidence
+            .syn_error_told
+            .then(|| {
+                because(
+                    f,
+                    "likely nothing listens there, no route, or a firewall rejects it",
+                )
+            })
+            .flatten();
+    }
+    let said = match diagnose::unreachable(f.conn.evidence.soft_error) {
+        Some(said) => said,
+        None if f.conn.evidence.syn_error_told && f.last_state() == Some(SynSent) => {
+            "an ICMP error came"
+        }
+        None => return None,
+    };
     Some(format!("{}, {said}: {LIKELY}", stays(f)?))
 }
 
@@ -42,7 +61,7 @@ pub(super) fn no_way(f: &Case<'_>) -> Option<String> {
 pub(super) fn syn_unanswered(f: &Case<'_>) -> Option<String> {
     let evidence = &f.conn.evidence;
     let left_unanswered = f.last_state() == Some(SynSent);
-    if !left_unanswered || evidence.soft_error != 0 {
+    if !left_unanswered || evidence.soft_error != 0 || evidence.syn_error_told {
         return None;
     }
     let sent = f.diagnosis.syn_retransmits;

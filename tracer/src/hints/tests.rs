@@ -123,6 +123,11 @@ fn stuck_connections_are_told_of_once() {
              link, or a firewall: likely no route, the host is down, or a firewall rejects it",
         ),
         (
+            vec!["A CL>SS task=7 p0", "A error=0/0", "A rtx", "+30000ms"],
+            "unreachable: SYN_SENT for 30.00s, an ICMP error came: likely no route, the host is down, \
+             or a firewall rejects it",
+        ),
+        (
             vec!["A CL>SS task=7 p0", "A rst-out=5", "A rtx", "+30000ms"],
             "syn_unanswered: 2 SYNs in 30.00s answered only with segments of another connection",
         ),
@@ -285,6 +290,11 @@ fn ends_are_explained() {
         (
             vec![failed, "A rtx", "+5000ms", "A SS>CL counts=re:1"],
             "syn_unanswered: no answer to 2 SYNs in 5.000s: likely a firewall, wrong host or wrong route",
+        ),
+        (
+            vec![failed, "A error=0/0", "A SS>CL counts=re:0"],
+            "unreachable: SYN sent once, given up on this side after an ICMP error, of which kind is \
+             not known: likely nothing listens there, no route, or a firewall rejects it",
         ),
         (
             vec![failed, "A rst-in", "A SS>CL counts=err:111", "A error=111"],

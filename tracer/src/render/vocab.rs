@@ -59,7 +59,7 @@ pub(crate) fn verdict_meaning(verdict: Verdict) -> &'static str {
         Verdict::Refused => "not established: the peer answered the SYN with a reset",
         Verdict::TimedOut => "not established: nothing answered the SYN",
         Verdict::Unreachable => "not established: an ICMP error or a missing route",
-        Verdict::Cancelled => "not established: the application gave it up first",
+        Verdict::Cancelled => "not established: the application gave it up",
         Verdict::ResetByPeer => "ended by the peer's reset",
         Verdict::ResetByUs => "ended by a reset from this side",
         Verdict::Aborted => "ended by a timeout: data, a FIN or keepalives were not acknowledged",

@@ -45,6 +45,10 @@ pub struct Gathered {
     pub error: Option<SocketError>,
     /// The last error that did not end it; 0 for none.
     pub soft_error: u32,
+    /// The kernel told it of an error while it waited for an answer to its SYN, without saying which. That is
+    /// what an ICMP message does which comes while `connect` holds the socket: its error is stored after the
+    /// report (`tcp_v4_err`), and gone once the application reads it with `SO_ERROR`.
+    pub syn_error_told: bool,
     /// A listener that it can have come from was closed shortly before it.
     pub listener_closed: bool,
     /// Something may have happened to it that is not here: events were lost, or there was no room to
@@ -178,6 +182,7 @@ impl Gathered {
                 if soft_error != 0 {
                     self.soft_error = soft_error;
                 }
+                self.syn_error_told |= state == State::SynSent && error == 0;
             }
             Evidence::SynAckRetransmit { .. } => {
                 self.synack_retransmits = self.synack_retransmits.saturating_add(1);
