@@ -330,7 +330,7 @@ impl<'a> Facts<'a> {
     /// Nobody accepted it, for certain.
     pub(super) fn was_never_accepted(&self) -> bool {
         self.conn.role == Role::Server
-            && self.conn.from_birth
+            && (self.conn.from_birth || self.evidence().queued_when_listed)
             && self.conn.owner.source != crate::track::OwnerSource::Accept
             && self.absent(self.sources.accept) == Some(false)
     }

@@ -297,6 +297,10 @@ fn still_open(f: &Facts<'_>) -> String {
     let state = left(f);
     let what = match f.left {
         Some(State::SynSent) => return format!("in {state}: {}", syn_then(f, still_opening(f))),
+        Some(State::Established) if f.was_never_accepted() => "nobody was seen to accept it",
+        Some(State::CloseWait) if f.was_never_accepted() => {
+            "the peer has closed, and nobody was seen to accept it"
+        }
         Some(State::SynReceived) => "the handshake is not complete",
         Some(State::FinWait1) => "its FIN is not acknowledged yet",
         Some(State::FinWait2) => "waits for the peer to close",

@@ -799,6 +799,33 @@ fn the_accept_queue() {
 }
 
 #[test]
+fn the_accept_queue_of_a_listener_that_is_older_than_the_trace() {
+    let listed = [
+        "list LI l=0.0.0.0/80 by=3/nginx",
+        "list ES l=10.0.0.1/80 r=10.0.0.9/1234 queued",
+        "L LI>CL l=0.0.0.0/80 r=0.0.0.0/0",
+        "A ES>CL l=10.0.0.1/80 r=10.0.0.9/1234 counts=re:0",
+        "A rst-out=14",
+    ];
+    check(
+        &listed,
+        Verdict::AcceptQueueLost,
+        LOCAL,
+        "the listener was closed before anybody accepted it",
+    );
+    let mut accepted = listed.to_vec();
+    accepted.insert(2, "A accept=6");
+    assert_eq!(diagnosed(&accepted).verdict, Verdict::ResetByUs);
+    let held = listed.map(|event| event.trim_end_matches(" queued"));
+    assert_eq!(diagnosed(&held).verdict, Verdict::ResetByUs);
+    let unseen = Sources {
+        accept: false,
+        ..all()
+    };
+    assert_eq!(diagnosed_by(&unseen, &listed).verdict, Verdict::ResetByUs);
+}
+
+#[test]
 fn not_over_or_not_a_connection() {
     for (events, verdict, closed_by, because) in [
         (
@@ -812,6 +839,24 @@ fn not_over_or_not_a_connection() {
             Verdict::Open,
             None,
             "in ESTABLISHED",
+        ),
+        (
+            &["A LI>SR", "A SR>ES"],
+            Verdict::Open,
+            None,
+            "in ESTABLISHED: nobody was seen to accept it",
+        ),
+        (
+            &["A LI>SR", "A SR>ES", "A accept=6"],
+            Verdict::Open,
+            None,
+            "in ESTABLISHED",
+        ),
+        (
+            &["A LI>SR", "A SR>ES", "A ES>CW"],
+            Verdict::Open,
+            REMOTE,
+            "in CLOSE_WAIT: the peer has closed, and nobody was seen to accept it",
         ),
         (
             &["A CL>SS p0", "A SS>ES", "A ES>CW"],

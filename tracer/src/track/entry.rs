@@ -432,14 +432,28 @@ impl Entry {
     }
 
     /// Whether this can be the socket that was accepted. Where that is only presumed it has to be one that
-    /// waits for it: a child seen from its birth on, and not accepted yet.
+    /// waits for it: a child seen from its birth on, or found waiting, and not accepted yet.
     pub(super) fn can_be_accepted(&self, event: &AcceptEvent) -> bool {
         let waits = match self.role {
-            Role::Server => !event.presumed || self.from_birth,
+            Role::Server => !event.presumed || self.from_birth || self.waits_since_listed(),
             Role::Unknown => !event.presumed,
             Role::Client | Role::Listener | Role::Both => false,
         };
         waits && self.owner.source != OwnerSource::Accept
+    }
+
+    /// See [`Gathered::queued_when_listed`].
+    pub(super) fn waits_since_listed(&self) -> bool {
+        self.evidence
+            .as_ref()
+            .is_some_and(|evidence| evidence.queued_when_listed)
+    }
+
+    /// It may have been accepted since.
+    pub(super) fn doubt_waiting(&mut self) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.queued_when_listed = false;
+        }
     }
 
     /// Takes an owner found, if none better is known.

@@ -49,6 +49,9 @@ pub struct Gathered {
     /// what an ICMP message does which comes while `connect` holds the socket: its error is stored after the
     /// report (`tcp_v4_err`), and gone once the application reads it with `SO_ERROR`.
     pub syn_error_told: bool,
+    /// It was there before the trace, and nobody had accepted it then: an established connection of a listener
+    /// that no file led to.
+    pub queued_when_listed: bool,
     /// A listener that it can have come from was closed shortly before it.
     pub listener_closed: bool,
     /// Something may have happened to it that is not here: events were lost, or there was no room to

@@ -62,6 +62,8 @@ pub(super) struct Snapshot {
     settled: bool,
     /// Accepted sockets that are not tracked, by address.
     accepted: LinkedHashMap<u64, Task>,
+    /// Some of these had to be forgotten.
+    accepts_forgotten: bool,
 }
 
 /// One socket of the list.
@@ -286,6 +288,7 @@ impl Snapshot {
         }
         if self.accepted.len() >= MAX_ACCEPTS {
             self.accepted.pop_front();
+            self.accepts_forgotten = true;
         }
         self.accepted.insert(sk, task);
     }
@@ -381,6 +384,9 @@ impl Tracker {
             teller.end(0, &entry, Ending::EndUnseen, now_ns, sink);
             return None;
         }
+        if self.snapshot.accepts_forgotten {
+            entry.doubt_waiting();
+        }
         if let Some(task) = accepted {
             entry.role = Role::Server;
             let Teller { places, filter, .. } = &mut self.teller;
@@ -438,8 +444,11 @@ impl Tracker {
             .or_else(|| snapshot.pop_listener())
         {
             // It may have been accepted since.
-            if accepts_unknown && entry.owner.source == OwnerSource::Listener {
-                entry.disown();
+            if accepts_unknown && entry.waits_since_listed() {
+                entry.doubt_waiting();
+                if entry.owner.source == OwnerSource::Listener {
+                    entry.disown();
+                }
             }
             left.push((0, entry));
         }
@@ -478,6 +487,7 @@ impl Teller {
             && entry.role == Role::Server
             && matches!(event.state, State::Established | State::CloseWait);
         if queued {
+            entry.evidence_mut().queued_when_listed = true;
             self.offer_listener_owner(entry);
         }
         if entry.role == Role::Listener {

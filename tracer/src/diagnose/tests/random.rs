@@ -39,7 +39,7 @@ fn gathered() -> impl Strategy<Value = Gathered> {
         proptest::option::of(counts()),
         proptest::option::of(counts()),
         (0..3_u32, 0..3_u32, 0..3_u32, errno()),
-        proptest::array::uniform5(any::<bool>()),
+        proptest::array::uniform6(any::<bool>()),
         proptest::option::of(reset),
         proptest::option::of(error),
     )
@@ -60,6 +60,7 @@ fn gathered() -> impl Strategy<Value = Gathered> {
                 incomplete: flags[2],
                 synacks_counted: flags[3],
                 syn_error_told: flags[4],
+                queued_when_listed: flags[5],
                 half_open_ns: None,
                 half_open_polled: false,
                 after: After::NotKnown,

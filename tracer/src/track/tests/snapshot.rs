@@ -358,6 +358,27 @@ fn who_accepted_a_listed_one_is_found_with_its_next_event() {
     // Whether anybody has accepted the other is not known any more.
     story.finish();
     assert_eq!(story.conn(3).owner, Owner::UNKNOWN);
+    assert!(!story.conn(3).evidence.queued_when_listed);
+}
+
+#[test]
+fn with_accepts_forgotten_nobody_is_known_to_wait() {
+    let mut story = Story::new();
+    story.tell(&[
+        "list LI l=0.0.0.0/443 by=3/nginx",
+        "list ES l=10.0.0.1/443 r=10.0.0.2/8 queued",
+        "list ES l=10.0.0.1/443 r=10.0.0.2/9 queued",
+        "A ES>CW l=10.0.0.1/443 r=10.0.0.2/8",
+    ]);
+    for sk in 0..4097 {
+        story
+            .tracker
+            .snapshot
+            .remember_accept(1 << 20 | sk, task("4"));
+    }
+    story.tell(&["B ES>CW l=10.0.0.1/443 r=10.0.0.2/9"]);
+    assert!(story.conn(2).evidence.queued_when_listed);
+    assert!(!story.conn(3).evidence.queued_when_listed);
 }
 
 #[test]
