@@ -11,12 +11,16 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::Value;
-use tracer::diagnose::{Diagnosis, Verdict};
+use tracer::diagnose::{Diagnosis, Sources, Verdict, diagnose};
 use tracer::event::{Comm, Family, Protocol};
+use tracer::hints::Told;
 use tracer::render::{Format, Render, RenderOptions, Renderer};
 use tracer::session::Verdicts;
 use tracer::state::State;
-use tracer::track::{ConnId, Connection, Ending, Legality, OwnerProcess, OwnerSource, Role, Step};
+use tracer::track::{
+    After, ConnId, Connection, Ending, Legality, Mini, MiniEnd, OwnerProcess, OwnerSource, Role,
+    Step,
+};
 
 mod samples;
 use samples::outcomes::{diagnosis, outcomes};
@@ -511,6 +515,55 @@ fn timeline_of_what_was_not_seen() {
       still open when the trace ended; at least one transition was not seen
       bytes, round trip, retransmits: not known
     ");
+}
+
+#[test]
+fn the_end_of_a_mini_socket_is_not_said_to_go_on() {
+    let (mut conn, _) = samples::client_life().pop().unwrap();
+    let closed_ns = conn.steps.last().unwrap().since_ns.unwrap();
+    for polled in [true, false] {
+        conn.evidence.after = After::Mini(Mini {
+            address: 0,
+            first: State::FinWait2,
+            state: State::FinWait2,
+            time_wait_ns: None,
+            end: MiniEnd::At(closed_ns + 60 * SECOND),
+            seen_ns: closed_ns + 59 * SECOND,
+            polled,
+        });
+        let found = diagnose(&conn, Ending::Closed, &Sources::default());
+        let text = ended(
+            Format::Timeline,
+            false,
+            &[(conn.clone(), found, Ending::Closed)],
+        );
+        assert!(text.contains("  FIN_WAIT_2"), "{text}");
+        let closed = text.lines().find(|line| line.contains("  CLOSED")).unwrap();
+        assert!(!closed.contains("goes on"), "{text}");
+    }
+}
+
+#[test]
+fn a_crowds_hint_does_not_change_the_columns() {
+    let crowd = Told {
+        conn: None,
+        netns: None,
+        local: None,
+        remote: None,
+        stay: None,
+        count: Some(10),
+        ..samples::stuck()
+    };
+    let life = samples::client_life();
+    let (mut renderer, mut out) = (Renderer::new(Format::Text, options(false)), BytesMut::new());
+    renderer.hint(&mut out, &CLOCK, &crowd);
+    for (conn, transition) in &life {
+        renderer.transition(&mut out, &CLOCK, conn, transition);
+        renderer.hint(&mut out, &CLOCK, &crowd);
+    }
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    assert!(!text.contains("network namespace"), "{text}");
+    assert!(!text.contains("NETNS"), "{text}");
 }
 
 #[test]

@@ -183,7 +183,6 @@ impl Text {
     /// Begins a remark in the columns of the lines around it; its cells are filled in.
     fn remark(&mut self, out: &mut BytesMut, wall_ns: i64, netns: Option<u32>) {
         self.day(out, wall_ns);
-        self.notice_netns(out, netns);
         self.header(out);
         let (_, time) = self.local_clock.format(wall_ns);
         // One space less than elsewhere, for the mark.
@@ -354,6 +353,14 @@ impl Text {
         }
     }
 
+    /// The network namespace that counts for the columns: of connections of several, one that needs none.
+    fn column_of(&self, told: &Told) -> Option<u32> {
+        match self.netns {
+            NetnsColumn::AllOf(first) if is_of_several(told) => first,
+            NetnsColumn::AllOf(_) | NetnsColumn::Empty | NetnsColumn::Shown => told.netns,
+        }
+    }
+
     fn notice_netns(&mut self, out: &mut BytesMut, netns: Option<u32>) {
         let _ = match self.netns {
             NetnsColumn::Empty => {
@@ -375,6 +382,11 @@ impl Text {
         self.netns = NetnsColumn::Shown;
         self.header_due = true;
     }
+}
+
+/// Whether a hint is about connections of several network namespaces, or of unknown ones.
+fn is_of_several(told: &Told) -> bool {
+    told.count.is_some() && told.netns.is_none()
 }
 
 impl Render for Text {
@@ -471,6 +483,7 @@ impl Render for Text {
             return headed.failed(out, clock, conn, diagnosis, now_ns);
         }
         let start = out.len();
+        self.notice_netns(out, conn.netns);
         self.remark(out, clock.wall_ns(now_ns), conn.netns);
         put_verdict(out, diagnosis, self.color);
         if !diagnosis.because.is_empty() {
@@ -485,7 +498,7 @@ impl Render for Text {
     fn hint(&mut self, out: &mut BytesMut, clock: &ClockMap, told: &Told) {
         if self.headed.is_none() {
             self.fill_ends((&told.owner, 0), told.local, told.remote);
-            self.make_room(out, told.netns);
+            self.make_room(out, self.column_of(told));
         }
         if let Some(headed) = &mut self.headed {
             return headed.hint(out, clock, told);
@@ -493,6 +506,9 @@ impl Render for Text {
         let start = out.len();
         if !std::mem::replace(&mut self.hinted, true) {
             out.put_slice(HINT_LEGEND.as_bytes());
+        }
+        if !is_of_several(told) {
+            self.notice_netns(out, told.netns);
         }
         self.remark(out, clock.wall_ns(told.mono_ns), told.netns);
         put_hint(out, &told.hint, self.color);

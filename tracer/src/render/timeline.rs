@@ -24,7 +24,7 @@ use crate::event::{Congestion, Endpoint, Protocol};
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State, legality};
-use crate::track::{Connection, Ending, OwnerSource, Role, Transition};
+use crate::track::{After, Connection, Ending, MiniEnd, OwnerSource, Role, Transition};
 
 const LEGEND: &str = "# each state: when it began, how long it lasted (>: at least; ~: not measured; \
                       ?: not known)\n\n";
@@ -244,6 +244,12 @@ impl Timeline {
         let is_time_wait = |span: &Span| span.known.state == State::TimeWait;
         // What follows unseen has a row of its own.
         if to == State::Closed && life.spans.iter().any(is_time_wait) {
+            return;
+        }
+        if let After::Mini(mini) = life.conn.evidence.after
+            && mini.end != MiniEnd::NotSeen
+        {
+            // This is the end of the mini-socket, not the socket's.
             return;
         }
         let protocol = life.conn.protocol;
