@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use crate::decode::{decode, socket_of};
 use crate::diagnose::{Sources, diagnose};
-use crate::event::{Event, Evidence, EvidenceEvent};
+use crate::event::{Event, Evidence, EvidenceEvent, PolledEvent};
 use crate::filter::Show;
 use crate::hints::{self, At, Limits, STUCK_AFTER_NS, Told, Watch};
 use crate::input::Input;
@@ -151,8 +151,10 @@ impl<R: Render> Flow<R> {
                     self.tell_stuck(event.mono_ns().saturating_sub(REORDERED_NS));
                 }
                 self.tracker.handle(&event, &mut self.shown);
-                if let Event::Evidence(event) = event {
-                    self.tell_evidence(&event);
+                match &event {
+                    Event::Evidence(event) => self.tell_evidence(event),
+                    Event::Polled(event) => self.tell_answered(event),
+                    Event::State(_) | Event::Accept(_) | Event::Place(_) | Event::Socket(_) => {}
                 }
             }
             Err(error) => {
@@ -200,6 +202,11 @@ impl<R: Render> Flow<R> {
             && new.total() > 0
         {
             watch.lost(now_ns);
+        }
+        if let Some(watch) = &mut shown.watch
+            && new.evidence > 0
+        {
+            watch.lost_evidence(now_ns);
         }
         shown
             .renderer
@@ -264,6 +271,18 @@ impl<R: Render> Flow<R> {
         }
     }
 
+    /// Tells what the kernel's answer hints at.
+    fn tell_answered(&mut self, event: &PolledEvent) {
+        let shown = &mut self.shown;
+        if let Some(watch) = &mut shown.watch
+            && let Some(conn) = self.tracker.look_polled(event)
+        {
+            for told in watch.answered(conn, &shown.sources, event.mono_ns) {
+                shown.tell_of(conn, &told);
+            }
+        }
+    }
+
     /// Tells of the connections that are in a state for too long at `now_ns`.
     fn tell_stuck(&mut self, now_ns: u64) {
         let shown = &mut self.shown;
@@ -274,6 +293,7 @@ impl<R: Render> Flow<R> {
                     let (netns, local, remote) = &**ends;
                     self.tracker.look_listed(*netns, local, remote, now_ns)
                 }
+                At::Mini(address) => self.tracker.look_mini(*address, now_ns),
             };
             let Some(conn) = found else { continue };
             let Some(watch) = &mut shown.watch else {

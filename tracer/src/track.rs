@@ -230,7 +230,9 @@ pub struct HalfOpenConnection {
     pub owner: Owner,
     /// SYN-ACKs seen that were sent again.
     pub retransmits: u32,
-    /// When the first of these was sent (`CLOCK_MONOTONIC`, ns).
+    /// When its SYN arrived (`CLOCK_MONOTONIC`, ns), if that was seen, or follows from the kernel's answers.
+    pub born_ns: Option<u64>,
+    /// When it was first heard of: no later than when the first of these SYN-ACKs was sent.
     pub first_ns: u64,
     /// When the last one was.
     pub last_ns: u64,

@@ -177,7 +177,8 @@ fn in_mini_socket(mini: &Mini, spans: &mut Vec<StateSpan>, closed: StateSpan) {
         if is_in_time_wait && left_ns.is_none() {
             last.duration_ns = None;
         }
-        if mini.polled {
+        // CLOSING ended with its socket, which was observed.
+        if mini.polled && last.state == State::FinWait2 {
             last.evidence = evidence;
         }
     }

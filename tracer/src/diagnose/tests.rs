@@ -423,6 +423,25 @@ fn handshakes_that_are_never_completed() {
 }
 
 #[test]
+fn closing_is_observed_to_its_end_where_what_follows_is_known_by_asking() {
+    let polled = MiniSight {
+        polled: true,
+        ..MiniSight::default()
+    };
+    let mut story = Story::following(TimeWait::Expect, polled);
+    story.tell(&["A CL>SS p0", "A SS>ES", "A ES>F1", "A F1>CG"]);
+    story.tell(&["A CG>CL", "+20ms", "+100ms", "poll=TW/59000ms"]);
+    let (conn, ending) = story.conn_of("A");
+    let found = diagnose(&conn, ending, &all());
+    assert_eq!(
+        spans(&found),
+        "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, CLOSING 10, >TIME_WAIT! 120000030 (60s), ~CLOSED? -"
+    );
+    let closing = found.states[3];
+    assert_eq!(closing.evidence, SpanEvidence::Observed);
+}
+
+#[test]
 fn the_peer_closes_first() {
     let found = diagnosed(&[
         "L CL>LI l=0.0.0.0/80 r=0.0.0.0/0",

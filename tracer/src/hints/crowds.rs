@@ -68,6 +68,8 @@ struct Group {
     half_open: Window,
     /// Of a process, now.
     leaks: u64,
+    /// The network namespace of all of these; `None` where they are of several, or not known.
+    leaks_netns: Option<u32>,
     /// How many leaks are worth a line; 0 for the first.
     leaks_told: u64,
     /// The rules that were told of it: one bit each.
@@ -227,13 +229,20 @@ impl Crowds {
         let pid = conn.owner.pid?;
         let key = Key::Of { pid };
         let group = self.group(key, now_ns);
+        if group.leaks == 0 {
+            group.leaks_netns = conn.netns;
+        } else if group.leaks_netns != conn.netns {
+            group.leaks_netns = None;
+        }
         group.leaks += 1;
         if group.leaks < LEAKS || group.leaks < group.leaks_told.saturating_mul(10) {
             return None;
         }
         group.leaks_told = group.leaks;
         let many = Many::new(group.leaks, after_ns);
-        many_told("close_wait_many", &many, conn.role, conn.owner, now_ns)
+        let netns = group.leaks_netns;
+        let told = many_told("close_wait_many", &many, conn.role, conn.owner, now_ns)?;
+        Some(Told { netns, ..told })
     }
 
     /// It has left `CLOSE_WAIT`.

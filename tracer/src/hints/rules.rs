@@ -201,14 +201,22 @@ pub(super) fn of_stay(state: State) -> impl Iterator<Item = &'static Rule> {
 /// The hint about a connection that has no socket yet.
 pub(super) fn half_open(half_open: &HalfOpenConnection) -> Option<Hint> {
     let rule = named("handshake_incomplete")?;
-    let lasted_ns = half_open.last_ns.saturating_sub(half_open.first_ns);
+    let again = times(half_open.retransmits);
+    let since = |ns| human(half_open.last_ns.saturating_sub(ns));
+    let seen = match half_open.born_ns {
+        Some(born_ns) => format!(
+            "half-open for {}, SYN-ACK sent again {again}",
+            since(born_ns)
+        ),
+        // How often before, and since when, is not known.
+        None => format!(
+            "half-open, SYN-ACK seen sent again {again}, the last {} after the first of these",
+            since(half_open.first_ns)
+        ),
+    };
     Some(Hint {
         name: rule.name,
-        text: format!(
-            "half-open, SYN-ACK sent again {} in {}: likely no way back, or the accept queue is full",
-            times(half_open.retransmits),
-            human(lasted_ns)
-        ),
+        text: format!("{seen}: likely no way back, or the accept queue is full"),
         advice: rule.advice,
         check: rule.command().map(str::to_owned),
     })

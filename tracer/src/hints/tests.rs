@@ -9,6 +9,7 @@ use super::*;
 use crate::diagnose::tests::all;
 use crate::diagnose::{Sources, diagnose};
 use crate::track::tests::Story;
+use crate::track::{MiniSight, TimeWait};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -34,6 +35,14 @@ impl Desk {
         }
     }
 
+    /// One that hears of mini-sockets.
+    fn following(after_ns: u64, minis: MiniSight) -> Self {
+        Self {
+            story: Story::following(TimeWait::Expect, minis),
+            ..Self::new(after_ns)
+        }
+    }
+
     fn tell(&mut self, event: &str) {
         self.story.tell(&[event]);
         let new = &self.story.told()[self.transitions..];
@@ -52,11 +61,22 @@ impl Desk {
         let now_ns = self.story.now_ns();
         if event.starts_with('+') {
             while let Some(due) = self.watch.due(now_ns) {
-                let At::Socket(sk) = due.at else { continue };
-                if let Some(conn) = self.story.tracker.look(sk, now_ns) {
+                let tracker = &mut self.story.tracker;
+                let conn = match due.at {
+                    At::Socket(sk) => tracker.look(sk, now_ns),
+                    At::Mini(address) => tracker.look_mini(address, now_ns),
+                    At::Listed(_) => None,
+                };
+                if let Some(conn) = conn {
                     let told = self.watch.stuck(&due, conn, &self.sources, now_ns);
                     self.told.extend(told);
                 }
+            }
+        } else if event.starts_with("poll=") {
+            let answer = self.story.polled(event);
+            if let Some(conn) = self.story.tracker.look_polled(&answer) {
+                let told = self.watch.answered(conn, &self.sources, now_ns);
+                self.told.extend(told);
             }
         } else if event.ends_with(" rtx") {
             let sk = self.story.told().last().unwrap().0.sk;
@@ -357,6 +377,83 @@ fn ends_are_explained() {
         ),
     ] {
         assert_eq!(last(&events), [expected], "{events:?}");
+    }
+}
+
+const ORPHANED: [&str; 7] = [
+    "A CL>SS task=7/curl p0",
+    "A SS>ES",
+    "A ES>F1",
+    "A F1>F2",
+    "+500ms",
+    "A mini=F2 a",
+    "A F2>CL",
+];
+
+#[test]
+fn a_stay_in_fin_wait_2_goes_on_in_the_mini_socket() {
+    const STUCK: &str =
+        "fin_wait_2: FIN_WAIT_2 for 2.000s: closed here, the peer's application has not closed";
+    let functions = MiniSight {
+        births: true,
+        ends: true,
+        polled: false,
+    };
+    for (then, expected) in [
+        (vec!["+1000ms", "+500ms", "+9000ms"], vec![STUCK]),
+        // Due in the moment in which the socket's evidence is waited for.
+        (vec!["+1000ms", "a timer=TW", "+9000ms"], vec![]),
+        (vec!["+1000ms", "a gone=F2", "+9000ms"], vec![]),
+    ] {
+        let mut desk = Desk::following(2 * SECOND, functions);
+        let told = desk.tell_all(&[&ORPHANED[..], &then].concat());
+        assert_eq!(told, expected, "{then:?}");
+    }
+    // Due before all evidence of its socket is complete.
+    let mut desk = Desk::following(SECOND / 2 + 10_000_000, functions);
+    assert_eq!(
+        desk.tell_all(&[&ORPHANED[..], &["+10ms"]].concat()).len(),
+        1
+    );
+}
+
+#[test]
+fn a_stay_in_fin_wait_2_is_told_of_when_the_kernel_says_that_it_goes_on() {
+    let polled = MiniSight {
+        polled: true,
+        ..MiniSight::default()
+    };
+    let begin: Vec<&str> = ORPHANED
+        .into_iter()
+        .filter(|event| *event != "A mini=F2 a")
+        .collect();
+    for (then, expected) in [
+        (
+            vec![
+                "+100ms",
+                "poll=F2/59000ms",
+                "+5000ms",
+                "poll=F2/54000ms",
+                "poll=F2/54000ms",
+            ],
+            vec![
+                "fin_wait_2: FIN_WAIT_2 for 5.600s: closed here, the peer's application has not closed",
+            ],
+        ),
+        // Nobody knows.
+        (vec!["+100ms", "poll=F2/59000ms", "+5000ms"], vec![]),
+        (
+            vec!["+100ms", "poll=F2/59000ms", "+5000ms", "poll=TW/54000ms"],
+            vec![],
+        ),
+        (
+            vec!["+100ms", "poll=F2/59000ms", "+5000ms", "poll=-"],
+            vec![],
+        ),
+    ] {
+        let mut desk = Desk::following(2 * SECOND, polled);
+        let told = desk.tell_all(&[&begin[..], &then].concat());
+        assert_eq!(told, expected, "{then:?}");
     }
 }
 

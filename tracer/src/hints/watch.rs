@@ -19,7 +19,9 @@ use super::{Limits, Told, is_watched, rules};
 use crate::diagnose::{Diagnosis, Sources, diagnose};
 use crate::event::{Endpoint, Protocol};
 use crate::state::State;
-use crate::track::{ConnId, Connection, Ending, HalfOpenConnection, Role, Transition};
+use crate::track::{
+    After, ConnId, Connection, Ending, HalfOpenConnection, Mini, MiniEnd, Role, Transition,
+};
 
 /// Connections watched at once: of the young ones only, since one that was told of is watched no more.
 pub(super) const MAX_WAITING: usize = 1 << 18;
@@ -40,6 +42,8 @@ pub struct Watch {
     crowds: Crowds,
     /// When transitions were last lost.
     lost_ns: Option<u64>,
+    /// When evidence was last lost, which tells of mini-sockets.
+    lost_evidence_ns: Option<u64>,
     unwatched: u64,
 }
 
@@ -67,6 +71,8 @@ pub enum At {
     Socket(u64),
     /// By its ends: it was there before the trace, and nothing was heard of it since.
     Listed(Box<(Option<u32>, Endpoint, Endpoint)>),
+    /// By the address of the mini-socket that goes on with it.
+    Mini(u64),
 }
 
 /// A connection that has been in a state for long, unless the tracker knows better.
@@ -92,6 +98,7 @@ impl Watch {
             half_open: LinkedHashMap::new(),
             crowds: Crowds::new(limits),
             lost_ns: None,
+            lost_evidence_ns: None,
             unwatched: 0,
         }
     }
@@ -101,6 +108,16 @@ impl Watch {
         let event = &transition.event;
         if event.from != event.to {
             self.no_leak(conn.id);
+            if event.from == State::FinWait2
+                && let Some(mini) = orphan(conn)
+                && mini.address != 0
+            {
+                // Only its socket is closed: it is due when it was.
+                if let Some(waiting) = self.waiting.get_mut(&conn.id) {
+                    waiting.at = At::Mini(mini.address);
+                }
+                return;
+            }
             self.enter(conn, event.to, event.mono_ns, false);
         } else if conn.steps.len() == 2 && !conn.from_birth {
             // The first that is seen of it, and it was in the state before.
@@ -166,9 +183,10 @@ impl Watch {
     }
 
     /// The SYN-ACK of a half-open connection was sent again. It counts as stuck after the third time, or
-    /// when the time allowed has passed since the first.
+    /// when it is known to have been half-open for the time allowed.
     pub fn half_open(&mut self, half_open: &HalfOpenConnection) -> Vec<Told> {
-        let lasted_ns = half_open.last_ns.saturating_sub(half_open.first_ns);
+        let since_ns = half_open.born_ns.unwrap_or(half_open.first_ns);
+        let lasted_ns = half_open.last_ns.saturating_sub(since_ns);
         let ends = (half_open.netns, half_open.local, half_open.remote);
         let is_new = self
             .half_open
@@ -198,7 +216,7 @@ impl Watch {
                 remote: Some(half_open.remote),
                 stay: Some(Stay {
                     state: State::SynReceived,
-                    since_ns: half_open.first_ns,
+                    since_ns,
                     lasted_ns,
                     is_minimum: true,
                     is_over: false,
@@ -212,6 +230,37 @@ impl Watch {
     /// Transitions were lost.
     pub fn lost(&mut self, now_ns: u64) {
         self.lost_ns = Some(now_ns);
+    }
+
+    /// Evidence was lost.
+    pub fn lost_evidence(&mut self, now_ns: u64) {
+        self.lost_evidence_ns = Some(now_ns);
+    }
+
+    /// The kernel, asked at `now_ns`, still had a connection whose socket is closed. The hints about it if it
+    /// was in `FIN_WAIT_2` for long by then: nothing else tells of those that are known by asking.
+    pub fn answered(&mut self, conn: &Connection, sources: &Sources, now_ns: u64) -> Vec<Told> {
+        if orphan(conn).is_none() {
+            return Vec::new();
+        }
+        let steps = || conn.steps.iter().rev();
+        let entered = steps().find(|step| step.state == State::FinWait2);
+        let since_ns = entered.and_then(|step| step.since_ns);
+        let closed_ns = steps().next().and_then(|closed| closed.since_ns);
+        let Some(first_ns) = since_ns.or(closed_ns) else {
+            return Vec::new();
+        };
+        if now_ns.saturating_sub(first_ns) < self.after_ns {
+            return Vec::new();
+        }
+        let due = Due {
+            at: At::Socket(conn.sk),
+            conn: conn.id,
+            state: State::FinWait2,
+            since_ns: first_ns,
+            is_minimum: since_ns.is_none(),
+        };
+        self.stuck(&due, conn, sources, now_ns)
     }
 
     /// The next connection whose time is over at `now_ns`.
@@ -239,12 +288,12 @@ impl Watch {
         sources: &Sources,
         now_ns: u64,
     ) -> Vec<Told> {
-        let is_there = conn.id == due.conn
-            && conn
-                .steps
-                .last()
-                .is_some_and(|last| last.state == due.state);
-        if !is_there {
+        let mini = orphan(conn);
+        let state = match mini {
+            Some(mini) => Some(mini.state),
+            None => conn.steps.last().map(|last| last.state),
+        };
+        if conn.id != due.conn || state != Some(due.state) {
             return Vec::new();
         }
         let stay = Stay {
@@ -265,7 +314,13 @@ impl Watch {
             .filter_map(|rule| rule.hint(&case))
             .map(|hint| Told::about(conn, hint, Some(stay), now_ns))
             .collect();
-        let is_certain = self.lost_ns.is_none_or(|lost_ns| lost_ns < due.since_ns);
+        // What was asked for is there, whatever was lost.
+        let lost_ns = match mini {
+            Some(mini) if mini.polled => None,
+            Some(_) => self.lost_ns.max(self.lost_evidence_ns),
+            None => self.lost_ns,
+        };
+        let is_certain = lost_ns.is_none_or(|lost_ns| lost_ns < due.since_ns);
         for told in &mut told {
             self.note(conn.id, told.hint.name);
             if !is_certain {
@@ -321,5 +376,21 @@ impl Watch {
     /// Stays, and groups of connections, that were not watched because there were too many at once.
     pub fn unwatched(&self) -> u64 {
         self.unwatched.saturating_add(self.crowds.forgotten)
+    }
+}
+
+/// What goes on in `FIN_WAIT_2` with a connection whose socket is closed.
+fn orphan(conn: &Connection) -> Option<Mini> {
+    let is_closed = conn
+        .steps
+        .last()
+        .is_some_and(|last| last.state == State::Closed);
+    match conn.evidence.after {
+        After::Mini(mini)
+            if is_closed && mini.state == State::FinWait2 && mini.end == MiniEnd::NotSeen =>
+        {
+            Some(mini)
+        }
+        After::Mini(_) | After::NotKnown | After::Nothing => None,
     }
 }

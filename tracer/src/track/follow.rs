@@ -9,7 +9,7 @@ use super::linger::Closed;
 use super::mini::{After, Continued, Mini, MiniEnd, MiniSight, TimeWait};
 use super::tracker::Tracker;
 use super::waiting::{Ends, Waiting};
-use super::{ConnId, Ending, Sink};
+use super::{ConnId, Connection, Ending, Sink};
 use crate::event::{Polled, PolledEvent};
 use crate::filter::Verdict;
 use crate::state::State;
@@ -84,6 +84,24 @@ impl Tracker {
         }
     }
 
+    /// What is known of the connection that goes on in the mini-socket at an address, if the filter selects
+    /// it.
+    pub fn look_mini(&mut self, address: u64, now_ns: u64) -> Option<&Connection> {
+        let closed = match self.following.newborn.get(&address) {
+            Some(sk) => &*self.lingering.get_mut(*sk)?,
+            None => self.following.waiting.get_mini(address)?,
+        };
+        self.teller.look(closed, now_ns)
+    }
+
+    /// What is known of the connection that the kernel's answer is about, where more answers are awaited, if
+    /// the filter selects it.
+    pub fn look_polled(&mut self, event: &PolledEvent) -> Option<&Connection> {
+        let ends = Ends::new(event.netns, &event.local, &event.remote);
+        let closed = self.following.waiting.get_ends(&ends)?;
+        self.teller.look(closed, event.mono_ns)
+    }
+
     /// A mini-socket follows a socket that is tracked.
     pub(super) fn mini_born(&mut self, mini: u64, sk: u64, sink: &mut (impl Sink + ?Sized)) {
         if let Some(before) = self.following.waiting.remove_mini(mini) {
@@ -115,7 +133,9 @@ impl Tracker {
             Polled::Mini { state, timer_ns } => {
                 let closed_ns = closed.at_ns;
                 if closed.entry.mini_mut().is_none() {
-                    closed.entry.evidence_mut().after = After::Mini(Mini::unseen(closed_ns));
+                    let left = closed.entry.left().map(|left| left.state);
+                    let mini = Mini::unseen(closed_ns, left == Some(State::Closing));
+                    closed.entry.evidence_mut().after = After::Mini(mini);
                 }
                 self.teller
                     .change_mini(closed, |mini| mini.answer(state, timer_ns, now_ns), sink);
@@ -222,6 +242,17 @@ impl super::teller::Teller {
             };
             self.tell_changes(closed, &before, &mini, sink);
         }
+    }
+
+    fn look(&mut self, closed: &Closed, now_ns: u64) -> Option<&Connection> {
+        if closed.entry.verdict != Verdict::Yes {
+            return None;
+        }
+        let lost = self.lost;
+        closed
+            .entry
+            .describe(&mut self.conn, closed.sk, now_ns, lost);
+        Some(&self.conn)
     }
 
     fn change_mini(

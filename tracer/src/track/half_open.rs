@@ -141,15 +141,14 @@ impl HalfOpen {
         }
     }
 
-    /// How often the SYN-ACK was sent again, and when there was news of it first and last.
+    /// What is known of one.
     pub(super) fn get(
         &self,
         netns: Option<u32>,
         local: &Endpoint,
         remote: &Endpoint,
-    ) -> Option<(u32, u64, u64)> {
-        let pending = self.waiting.get(&Ends::new(netns, local, remote))?;
-        Some((pending.retransmits, pending.first_ns, pending.last_ns))
+    ) -> Option<&Pending> {
+        self.waiting.get(&Ends::new(netns, local, remote))
     }
 
     /// The connection got a socket.

@@ -106,11 +106,17 @@ impl Mini {
         }
     }
 
-    /// One that there may be since its socket was closed, to be asked for.
-    pub(super) fn unseen(closed_ns: u64) -> Self {
+    /// One that there may be since its socket was closed, to be asked for. After `CLOSING` it can only have
+    /// begun with `TIME_WAIT`, and when the socket was closed.
+    pub(super) fn unseen(closed_ns: u64, after_closing: bool) -> Self {
+        let first = if after_closing {
+            State::TimeWait
+        } else {
+            State::FinWait2
+        };
         Self {
             polled: true,
-            ..Self::born(0, State::FinWait2, closed_ns)
+            ..Self::born(0, first, closed_ns)
         }
     }
 

@@ -401,6 +401,16 @@ impl Story {
 
     /// `-`, `F2/3000ms`, `half=2`.
     fn poll(&mut self, answer: &str) {
+        let event = self.answer(answer);
+        self.tracker.handle(&Event::Polled(event), &mut self.log);
+    }
+
+    /// The answer of a `poll=` now.
+    pub(crate) fn polled(&self, event: &str) -> PolledEvent {
+        self.answer(event.strip_prefix("poll=").unwrap())
+    }
+
+    fn answer(&self, answer: &str) -> PolledEvent {
         // `-@100ms`: it was there the last time before.
         let (answer, ago) = answer.split_once('@').unwrap_or((answer, ""));
         let ago_ms: Option<u64> = ago.strip_suffix("ms").map(|ms| ms.parse().unwrap());
@@ -420,15 +430,14 @@ impl Story {
                 timer_ns: Some(timer_ms * 1_000_000),
             }
         };
-        let event = PolledEvent {
+        PolledEvent {
             mono_ns: self.now_ns,
             seen_ns: ago_ms.map(|ms| self.now_ns - ms * 1_000_000),
             netns: Some(1),
             local: endpoint("10.0.0.1/40000"),
             remote: endpoint("10.0.0.2/443"),
             found,
-        };
-        self.tracker.handle(&Event::Polled(event), &mut self.log);
+        }
     }
 
     /// The last life of a socket, and how it ended.

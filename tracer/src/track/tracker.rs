@@ -11,7 +11,7 @@ use super::snapshot::Snapshot;
 use super::sockets::{self, Sockets};
 use super::stray::Stray;
 use super::teller::Teller;
-use super::{ConnId, Connection, Ending, HalfOpenConnection, Owner, Role, Sink};
+use super::{ConnId, Connection, Ending, HalfOpenConnection, Role, Sink};
 use crate::event::{Event, Evidence, EvidenceEvent, Family, StateEvent};
 use crate::filter::{Filter, Known, Verdict};
 use crate::state::State;
@@ -197,7 +197,7 @@ impl Tracker {
     }
 
     /// What is known of the half-open connection that evidence is about, if the filter selects it.
-    pub fn half_open(&self, event: &EvidenceEvent) -> Option<HalfOpenConnection> {
+    pub fn half_open(&mut self, event: &EvidenceEvent) -> Option<HalfOpenConnection> {
         let Evidence::SynAckRetransmit {
             netns,
             local,
@@ -206,7 +206,16 @@ impl Tracker {
         else {
             return None;
         };
-        let listener = self.sockets.get(event.sk);
+        let pending = *self.teller.half_open.get(netns, &local, &remote)?;
+        let (owner, owner_verdict) = if let Some(listener) = self.sockets.get(event.sk) {
+            let verdict = listener.owner_verdict(&self.teller.filter);
+            (listener.owner.as_listener(), verdict)
+        } else {
+            // Of a listener that is older than the trace only its ends are known.
+            let mut entry = Entry::half_open(ConnId(0), &pending, false, self.teller.lost);
+            self.teller.offer_listener_owner(&mut entry);
+            (entry.owner, entry.owner_verdict(&self.teller.filter))
+        };
         let family = match local.addr {
             IpAddr::V4(_) => Family::Inet,
             IpAddr::V6(_) => Family::Inet6,
@@ -217,20 +226,17 @@ impl Tracker {
             local,
             remote,
             listener: false,
-            owner: listener.map_or(Verdict::Undecided, |listener| {
-                listener.owner_verdict(&self.teller.filter)
-            }),
+            owner: owner_verdict,
         };
-        let teller = &self.teller;
-        let (retransmits, first_ns, last_ns) = teller.half_open.get(netns, &local, &remote)?;
-        (teller.filter.verdict(&known) == Verdict::Yes).then_some(HalfOpenConnection {
+        (self.teller.filter.verdict(&known) == Verdict::Yes).then_some(HalfOpenConnection {
             netns,
             local,
             remote,
-            owner: listener.map_or(Owner::UNKNOWN, |listener| listener.owner.as_listener()),
-            retransmits,
-            first_ns,
-            last_ns,
+            owner,
+            retransmits: pending.retransmits,
+            born_ns: pending.born_ns,
+            first_ns: pending.first_ns,
+            last_ns: pending.last_ns,
         })
     }
 

@@ -63,6 +63,14 @@ impl Waiting {
         before.map(|followed| followed.closed)
     }
 
+    pub(super) fn get_mini(&self, mini: u64) -> Option<&Closed> {
+        self.by_mini.get(&mini).map(|followed| &followed.closed)
+    }
+
+    pub(super) fn get_ends(&self, ends: &Ends) -> Option<&Closed> {
+        self.by_ends.get(ends).map(|followed| &followed.closed)
+    }
+
     /// There is news of a mini-socket.
     pub(super) fn news_of_mini(&mut self, mini: u64, now_ns: u64) -> Option<&mut Closed> {
         let followed = self.by_mini.to_back(&mini)?;

@@ -97,6 +97,7 @@ fn a_process_that_leaks_is_told_of_at_each_power_of_ten() {
         .collect();
     assert_eq!(desk.told.len(), sockets.len() + 1);
     assert_eq!(many[0].count, Some(10));
+    assert_eq!(many[0].netns, Some(1));
     assert_eq!(
         many[0].hint.check.as_deref(),
         Some("ls /proc/9/fd | wc -l; grep 'open files' /proc/9/limits")
@@ -110,6 +111,50 @@ fn a_process_that_leaks_is_told_of_at_each_power_of_ten() {
     }
     desk.tell("+30000ms");
     assert_eq!(desk.told.len(), sockets.len() + 3);
+}
+
+#[test]
+fn a_crowd_of_several_network_namespaces_names_none() {
+    let mut desk = Desk::new(30 * SECOND);
+    for (index, socket) in ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"]
+        .iter()
+        .enumerate()
+    {
+        desk.tell(&format!("{socket} LI>SR ns={}", 1 + index / 9));
+        for event in ["SR>ES", "accept=9/app", "ES>CW"] {
+            desk.tell(&format!("{socket} {event}"));
+        }
+    }
+    desk.tell("+30000ms");
+    let many = desk.told.iter().find(|told| told.count.is_some());
+    assert_eq!(many.unwrap().netns, None);
+}
+
+#[test]
+fn of_a_half_open_connection_whose_syn_was_seen_the_age_is_told() {
+    let mut desk = Desk::new(30 * SECOND);
+    desk.tell("L CL>LI task=5/app l=0.0.0.0/80 r=0.0.0.0/0");
+    desk.tell("L syn l=10.0.0.1/80 r=10.0.0.9/1234");
+    for second in [1, 3, 7] {
+        synack(&mut desk, 1234, second * SECOND + 1020);
+    }
+    let told = &desk.told[0];
+    assert_eq!(told.stay.unwrap().lasted_ns, 7 * SECOND);
+    assert!(
+        told.hint
+            .text
+            .starts_with("half-open for 7.000s, SYN-ACK sent again 3 times: likely")
+    );
+}
+
+#[test]
+fn a_half_open_connection_has_the_owner_of_a_listener_older_than_the_trace() {
+    let mut desk = Desk::new(30 * SECOND);
+    desk.tell("list LI by=7/app,8/app l=0.0.0.0/80");
+    for second in [1, 3, 7] {
+        synack(&mut desk, 1234, second * SECOND);
+    }
+    assert_eq!(desk.told[0].owner.pid, Some(7));
 }
 
 fn close_first(desk: &mut Desk, first: &str, times: usize) {
@@ -238,7 +283,8 @@ fn a_half_open_connection_is_told_of_after_three_syn_acks() {
     assert_eq!(told.stay.unwrap().lasted_ns, 6 * SECOND);
     assert_eq!(
         told.hint.text,
-        "half-open, SYN-ACK sent again 3 times in 6.000s: likely no way back, or the accept queue is full"
+        "half-open, SYN-ACK seen sent again 3 times, the last 6.000s after the first of these: likely no way \
+         back, or the accept queue is full"
     );
     // Another one of the same client, later.
     for second in [201, 203, 207] {

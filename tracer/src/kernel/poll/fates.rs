@@ -33,6 +33,8 @@ const TIME_WAIT_NS: u64 = 2 * SECOND;
 const DUE_NS: u64 = 250 * MILLISECOND;
 /// After this it is told again that nothing has changed, so that it is not given up.
 const TELL_AGAIN_NS: u64 = 30 * SECOND;
+/// The same of one in `FIN_WAIT_2`, of which a hint is given when it is known to have been there for long.
+const TELL_FIN_WAIT_2_AGAIN_NS: u64 = 5 * SECOND;
 /// By so much a timer can differ without having been set again.
 const TIMER_GRAIN_NS: u64 = 100 * MILLISECOND;
 /// Connections asked for at once.
@@ -326,7 +328,11 @@ impl Fates {
                 return true;
             }
         }
-        if fate.differs(answer, due_ns) || asked_ns.saturating_sub(fate.told_ns) >= TELL_AGAIN_NS {
+        let again_ns = match answer {
+            Answer::Mini { state, .. } if state != TIME_WAIT => TELL_FIN_WAIT_2_AGAIN_NS,
+            Answer::Mini { .. } | Answer::HalfOpen { .. } | Answer::Nothing => TELL_AGAIN_NS,
+        };
+        if fate.differs(answer, due_ns) || asked_ns.saturating_sub(fate.told_ns) >= again_ns {
             fate.told_ns = asked_ns;
             // One whose timer is late has none left, and is due since then.
             fate.due_ns = due_ns;

@@ -184,6 +184,16 @@ fn one_answer_is_enough_where_the_end_is_expected() {
 }
 
 #[test]
+fn after_closing_time_wait_began_when_the_socket_was_closed() {
+    let mut story = polling(TimeWait::Expect);
+    story.tell(&["A SS>ES", "A ES>F1", "A F1>CG"]);
+    let closed_ns = story.now_ns + 10;
+    let lines = story.tell(&["A CG>CL", "+20ms", "+100ms", "poll=TW/59000ms"]);
+    assert_eq!(lines[1..], ["1 Closed"]);
+    assert_eq!(mini(&story).time_wait_ns, Some(closed_ns));
+}
+
+#[test]
 fn what_was_reset_is_not_waited_for() {
     let mut story = polling(TimeWait::Wait);
     story.tell(&CLIENT);
