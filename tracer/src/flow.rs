@@ -9,7 +9,7 @@ use crate::filter::Show;
 use crate::hints::{self, At, Limits, STUCK_AFTER_NS, Told, Watch};
 use crate::input::Input;
 use crate::render::{Render, Shape};
-use crate::session::{ClockMap, Lost, Session, Totals, Verdicts};
+use crate::session::{ClockMap, Lost, Missing, Session, Totals, Verdicts};
 use crate::state::State;
 use crate::track::{
     After, Connection, Continued, Ending, Mini, MiniEnd, Sink, Tracker, Transition,
@@ -24,6 +24,7 @@ pub struct Flow<R> {
     kernel_lost: Lost,
     /// Losses already told.
     lost: Lost,
+    missing: Missing,
     started_ns: u64,
     /// With `--every`.
     interim: Option<Interim>,
@@ -109,6 +110,7 @@ impl<R: Render> Flow<R> {
             undecodable: 0,
             kernel_lost: Lost::default(),
             lost: Lost::default(),
+            missing: Missing::default(),
             started_ns: session.clock.mono_ns,
             interim: None,
         }
@@ -127,6 +129,11 @@ impl<R: Render> Flow<R> {
     pub fn watch(&mut self, after_ns: u64, limits: Limits) {
         self.shown.stuck_after_ns = after_ns;
         self.shown.watch = Some(Watch::new(after_ns, limits));
+    }
+
+    /// Takes note of what the recording does not hold, all of it that is known by now: the totals tell.
+    pub fn set_missing(&mut self, missing: Missing) {
+        self.missing = missing;
     }
 
     /// Takes in the next thing that happened.
@@ -331,6 +338,7 @@ impl<R: Render> Flow<R> {
             unwatched: self.shown.watch.as_ref().map_or(0, Watch::unwatched),
             verdicts: self.shown.verdicts,
             lost: self.lost,
+            missing: self.missing,
             duration_ns: now_ns.saturating_sub(self.started_ns),
         }
     }

@@ -16,7 +16,7 @@ use crate::input::Input;
 use crate::kernel::{self, Kernel, Poller, clock_map};
 use crate::output::{self, Output};
 use crate::render::Render;
-use crate::session::{ClockMap, Lost, Totals};
+use crate::session::{ClockMap, Lost, Missing, Totals};
 use crate::track::WARM_GROUP;
 
 /// Records taken before the output is handed on.
@@ -241,6 +241,11 @@ impl<R: Render> View<R> {
     /// As many lines were shown as asked for.
     pub fn is_done(&self) -> bool {
         self.flow.is_done()
+    }
+
+    /// See [`Flow::set_missing`].
+    pub fn set_missing(&mut self, missing: Missing) {
+        self.flow.set_missing(missing);
     }
 
     /// Writes the end of the output.

@@ -176,6 +176,41 @@ impl Lost {
     }
 }
 
+/// Parts of a session that the recording of it does not hold, as far as that is known. Nothing of a live run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Files of the session before the first one given.
+    pub files_before: u32,
+    /// Transitions in them.
+    pub transitions_before: u64,
+    /// Why it ends before the session did, if it does.
+    pub after: Option<MissingEnd>,
+    /// Stretches that could not be read, or were not there.
+    pub damages: u64,
+    /// Bytes of them.
+    pub damaged_bytes: u64,
+    /// Of the stretches, those of which it is not known what they held: [`Lost`] does not count it.
+    pub damages_uncounted: u64,
+}
+
+impl Missing {
+    /// Whether anything is.
+    pub fn is_any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// Why what was read of a session ends before the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingEnd {
+    /// It goes on in a file that was not given.
+    OtherFile,
+    /// The last file has no end: it was cut off, or is still being written.
+    CutOff,
+    /// Reading was interrupted.
+    Interrupted,
+}
+
 /// What stands at the end of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -199,6 +234,8 @@ pub struct Totals {
     pub verdicts: Verdicts,
     /// Events that did not arrive.
     pub lost: Lost,
+    /// What the recording does not hold.
+    pub missing: Missing,
     /// Nanoseconds from start to end.
     pub duration_ns: u64,
 }
@@ -218,6 +255,8 @@ impl Totals {
             unwatched: self.unwatched.saturating_sub(earlier.unwatched),
             verdicts: self.verdicts.since(&earlier.verdicts),
             lost: self.lost.since(&earlier.lost),
+            // Known at the end of the whole only.
+            missing: Missing::default(),
             duration_ns: self.duration_ns.saturating_sub(earlier.duration_ns),
         }
     }

@@ -93,6 +93,52 @@ fn context() -> Context {
 }
 
 #[test]
+fn the_output_itself_says_what_is_not_in_it() {
+    let scratch = Scratch::new("missing");
+    let whole = fs::read(sample("outcomes.tracer")).unwrap();
+    let cut = scratch.put("cut", &whole[..whole.len() - 500]);
+    let middle = sample("rotated.000002.tracer");
+    let [before, other, cut_off] = [
+        "1 earlier file of the session not given",
+        "the session goes on in a file that was not given",
+        "the recording was cut off",
+    ];
+    let cases = [(middle, vec![before, other]), (cut, vec![cut_off])];
+    for (file, told) in cases {
+        for command in ["summary", "report"] {
+            let run = tracer(&[command], &file, Stdio::null());
+            let out = String::from_utf8(run.stdout).unwrap();
+            let flat = out.replace('\n', " ").replace("  ", " ");
+            for words in &told {
+                assert!(flat.contains(words), "{command}: {words}\n{flat:.2000}");
+            }
+            assert!(
+                !out.contains("no event was lost\n"),
+                "{command}: {out:.2000}"
+            );
+        }
+        let run = tracer(&["replay", "-o", "jsonl"], &file, Stdio::null());
+        let out = String::from_utf8(run.stdout).unwrap();
+        let end: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+        let after = &end["missing"]["after"];
+        assert_eq!(
+            *after,
+            if told.len() == 2 {
+                "other_file"
+            } else {
+                "cut_off"
+            },
+            "{end}"
+        );
+        assert_eq!(
+            end["missing"]["files_before"],
+            told.len() as u64 - 1,
+            "{end}"
+        );
+    }
+}
+
+#[test]
 fn what_is_no_recording_is_refused_in_words() {
     let scratch = Scratch::new("refused");
     let pipe = scratch.0.join("pipe");

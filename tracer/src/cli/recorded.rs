@@ -18,9 +18,9 @@ use super::source::{End, Viewing};
 use crate::flow::Flow;
 use crate::input::Input;
 use crate::pipeline::{Consumer as _, Stop, View};
-use crate::record::{self, Close, Damage, OpenError, Recording, Step, open};
+use crate::record::{self, Close, Damage, Header, OpenError, Recording, Step, open};
 use crate::render::Render;
-use crate::session::{ClockMap, Session};
+use crate::session::{ClockMap, Missing, MissingEnd, Session};
 use crate::track::{MiniSight, Tracker, TrackerConfig, WARM_GROUP};
 
 /// Between two looks at a file that is still being written.
@@ -98,8 +98,9 @@ impl<'a> Recorded<'a> {
         let (notes, totals, ending) = runtime()?.block_on(async {
             let mut stop = Stop::new(None);
             let mut view = View::new(flow, to.output()?);
-            let mut notes = Notes::new(session.clock);
+            let mut notes = Notes::new(self.recording.header());
             let end_ns = feed(&mut self.recording, &mut view, &mut notes, &mut stop).await?;
+            view.set_missing(notes.missing(self.follow));
             let (totals, ending) = view.finish(end_ns).await;
             Ok::<_, Failure>((notes, totals, ending))
         })?;
@@ -254,7 +255,8 @@ struct Notes {
     clock: ClockMap,
     last_ns: u64,
     how_it_ends: HowItEnds,
-    damaged: bool,
+    /// But for its end.
+    missing: Missing,
 }
 
 /// Where showing it ended.
@@ -268,12 +270,34 @@ enum HowItEnds {
 }
 
 impl Notes {
-    fn new(clock: ClockMap) -> Self {
+    fn new(header: &Header) -> Self {
+        let clock = header.session.clock;
         Self {
             clock,
             last_ns: clock.mono_ns,
             how_it_ends: HowItEnds::Enough,
-            damaged: false,
+            missing: Missing {
+                files_before: header.part.saturating_sub(1),
+                transitions_before: header.before.transitions,
+                ..Missing::default()
+            },
+        }
+    }
+
+    /// What was not there to be shown. What was not asked for is not missing.
+    fn missing(&self, follow: bool) -> Missing {
+        let after = match self.how_it_ends {
+            HowItEnds::Enough => None,
+            HowItEnds::Interrupted => (!follow).then_some(MissingEnd::Interrupted),
+            HowItEnds::Read(end) => match end.how {
+                Close::Whole => None,
+                Close::ContinuedElsewhere => Some(MissingEnd::OtherFile),
+                Close::Cut { .. } => Some(MissingEnd::CutOff),
+            },
+        };
+        Missing {
+            after,
+            ..self.missing
         }
     }
 
@@ -286,7 +310,10 @@ impl Notes {
     }
 
     fn tell_damage(&mut self, damage: &Damage, path: &Path) {
-        self.damaged = true;
+        let missing = &mut self.missing;
+        missing.damages += 1;
+        missing.damaged_bytes = missing.damaged_bytes.saturating_add(damage.bytes);
+        missing.damages_uncounted += u64::from(damage.missing.is_none());
         let between = match (damage.after_ns, damage.before_ns) {
             (Some(after), Some(before)) => {
                 format!(
@@ -365,7 +392,7 @@ impl Notes {
             HowItEnds::Read(end) => end.beyond,
             HowItEnds::Enough | HowItEnds::Interrupted => 0,
         };
-        if self.damaged || beyond > 0 {
+        if self.missing.damages > 0 || beyond > 0 {
             Exit::Failed
         } else {
             Exit::Ok

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::time::human;
 use super::vocab::{self, loss_reasons};
 use crate::diagnose::Verdict;
-use crate::session::{Lost, Totals, Verdicts};
+use crate::session::{Lost, Missing, MissingEnd, Totals, Verdicts};
 
 /// The closing words for stderr: what was seen, shown and lost, and what to do about the loss. Ends
 /// with a newline. `uncounted` is why more may be lost than was counted.
@@ -86,6 +86,8 @@ pub(super) fn push_losses(out: &mut String, totals: &Totals, uncounted: Option<&
         out.push_str("no transition was lost, but:\n");
     } else {
         out.push_str(match uncounted {
+            None if totals.missing.damages_uncounted > 0 => "no loss was counted\n",
+            None if totals.missing.is_any() => "no event was lost in what was read\n",
             None => "no event was lost\n",
             Some(_) => "no loss was counted\n",
         });
@@ -99,6 +101,64 @@ pub(super) fn push_losses(out: &mut String, totals: &Totals, uncounted: Option<&
     if let Some(reason) = uncounted {
         let _ = writeln!(out, "events may be lost uncounted: {reason}");
     }
+    for part in missing_parts(&totals.missing) {
+        let _ = writeln!(out, "missing: {}", part.words);
+    }
+}
+
+/// A part of a session that its recording does not hold.
+pub(super) struct MissingPart {
+    pub(super) place: MissingPlace,
+    /// What, and why.
+    pub(super) words: String,
+}
+
+/// Where a part is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MissingPlace {
+    Before,
+    Within,
+    After,
+}
+
+/// What the recording does not hold, in the order of time.
+pub(super) fn missing_parts(missing: &Missing) -> Vec<MissingPart> {
+    let mut parts = Vec::new();
+    if missing.files_before > 0 {
+        let words = format!(
+            "what was before the beginning: {} of the session not given, with {} in them",
+            count(missing.files_before.into(), "earlier file", "earlier files"),
+            count(missing.transitions_before, "transition", "transitions"),
+        );
+        let place = MissingPlace::Before;
+        parts.push(MissingPart { place, words });
+    }
+    if missing.damages > 0 {
+        let mut words = format!(
+            "what stood in {} of the recording ({})",
+            count(missing.damages, "damaged place", "damaged places"),
+            count(missing.damaged_bytes, "byte", "bytes"),
+        );
+        if missing.damages_uncounted > 0 {
+            words.push_str(": how much that was is not known");
+        }
+        let place = MissingPlace::Within;
+        parts.push(MissingPart { place, words });
+    }
+    if let Some(end) = missing.after {
+        let words = match end {
+            MissingEnd::OtherFile => {
+                "what came after the end: the session goes on in a file that was not given"
+            }
+            MissingEnd::CutOff => {
+                "what came after the end: the recording was cut off, or is still being written"
+            }
+            MissingEnd::Interrupted => "what came after the end: reading it was interrupted",
+        };
+        let (place, words) = (MissingPlace::After, words.to_owned());
+        parts.push(MissingPart { place, words });
+    }
+    parts
 }
 
 /// How connections fared, unless nothing is to be said but that they closed or are open.
@@ -172,6 +232,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_recording_does_not_hold_is_told() {
+        let totals = Totals {
+            missing: Missing {
+                files_before: 2,
+                transitions_before: 1,
+                after: Some(MissingEnd::CutOff),
+                damages: 1,
+                damaged_bytes: 40,
+                damages_uncounted: 1,
+            },
+            ..Totals::default()
+        };
+        insta::assert_snapshot!(closing_words(&totals, None), @r"
+        0 transitions of 0 connections or listeners shown in 0ns
+        no loss was counted
+        missing: what was before the beginning: 2 earlier files of the session not given, with 1 transition in them
+        missing: what stood in 1 damaged place of the recording (40 bytes): how much that was is not known
+        missing: what came after the end: the recording was cut off, or is still being written
+        ");
+    }
+
+    #[test]
     fn every_loss_has_its_hint() {
         let totals = Totals {
             events: 123_456,
@@ -191,6 +273,7 @@ mod tests {
                 damaged: 0,
                 evidence: 0,
             },
+            missing: Missing::default(),
             duration_ns: 3_725_000_000_000,
         };
         insta::assert_snapshot!(closing_words(&totals, None), @"

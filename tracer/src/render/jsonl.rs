@@ -10,7 +10,9 @@ use super::time::UtcStamp;
 use super::{Render, vocab};
 use crate::diagnose::Diagnosis;
 use crate::hints::Told;
-use crate::session::{ClockMap, HookStatus, Lost, Session, SnapshotReport, Totals, Verdicts};
+use crate::session::{
+    ClockMap, HookStatus, Lost, Missing, Session, SnapshotReport, Totals, Verdicts,
+};
 use crate::state::Names;
 use crate::track::{Connection, Continued, Ending, Transition};
 
@@ -177,6 +179,7 @@ impl Render for Jsonl {
             line.number("unwatched", Some(totals.unwatched));
             put_verdicts(line, &totals.verdicts);
             put_lost(line, &totals.lost);
+            put_missing(line, &totals.missing);
         });
     }
 }
@@ -209,5 +212,16 @@ pub(super) fn put_lost(line: &mut Object<'_>, lost: &Lost) {
         counts.number("damaged", Some(lost.damaged));
         counts.number("total", Some(lost.total()));
         counts.number("evidence", Some(lost.evidence));
+    });
+}
+
+pub(super) fn put_missing(line: &mut Object<'_>, missing: &Missing) {
+    line.object("missing", |object| {
+        object.number("files_before", Some(u64::from(missing.files_before)));
+        object.number("transitions_before", Some(missing.transitions_before));
+        object.text("after", missing.after.map(vocab::missing_end));
+        object.number("damages", Some(missing.damages));
+        object.number("damaged_bytes", Some(missing.damaged_bytes));
+        object.number("damages_uncounted", Some(missing.damages_uncounted));
     });
 }

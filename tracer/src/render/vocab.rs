@@ -10,7 +10,7 @@ use super::plain::push_plain;
 use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
 use crate::event::{Endpoint, Family, Protocol};
 use crate::hints::Hint;
-use crate::session::{Lost, SnapshotStatus};
+use crate::session::{Lost, MissingEnd, SnapshotStatus};
 use crate::state::{Names, State};
 use crate::track::{After, Connection, Ending, Legality, Owner, OwnerSource, Role};
 
@@ -160,6 +160,14 @@ pub(crate) fn snapshot_status(status: SnapshotStatus) -> &'static str {
         SnapshotStatus::Complete => "complete",
         SnapshotStatus::Partial => "partial",
         SnapshotStatus::Unavailable => "unavailable",
+    }
+}
+
+pub(crate) fn missing_end(end: MissingEnd) -> &'static str {
+    match end {
+        MissingEnd::OtherFile => "other_file",
+        MissingEnd::CutOff => "cut_off",
+        MissingEnd::Interrupted => "interrupted",
     }
 }
 

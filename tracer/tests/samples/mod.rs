@@ -11,8 +11,8 @@ use tracer::hints::{Hint, Stay, Told};
 use tracer::place::Place;
 use tracer::render::{Format, Render, RenderOptions, Renderer};
 use tracer::session::{
-    ClockMap, HookReport, HookStatus, Lost, Session, SnapshotReport, SnapshotStatus, Totals,
-    Verdicts,
+    ClockMap, HookReport, HookStatus, Lost, Missing, Session, SnapshotReport, SnapshotStatus,
+    Totals, Verdicts,
 };
 use tracer::state::{Names, State};
 use tracer::track::{
@@ -505,6 +505,7 @@ fn totals() -> Totals {
             ..Verdicts::default()
         },
         lost: LOST,
+        missing: Missing::default(),
         duration_ns: 4 * SECOND,
     }
 }

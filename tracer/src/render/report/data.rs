@@ -12,6 +12,7 @@ use super::{Loss, Report};
 use crate::diagnose::Verdict;
 use crate::event::Protocol;
 use crate::hints::Told;
+use crate::render::closing::{MissingPlace, missing_parts};
 use crate::render::time::UtcStamp;
 use crate::render::{fields, states, vocab};
 use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
@@ -182,6 +183,17 @@ fn sums(session: &Session, totals: &Totals) -> Value {
         "lost": totals.lost.total(),
         "lost_evidence": totals.lost.evidence,
         "lost_reasons": reasons(&totals.lost),
+        "missing": missing_parts(&totals.missing)
+            .into_iter()
+            .map(|part| json!({
+                "place": match part.place {
+                    MissingPlace::Before => "before",
+                    MissingPlace::Within => "within",
+                    MissingPlace::After => "after",
+                },
+                "words": part.words,
+            }))
+            .collect::<Vec<_>>(),
         "uncounted": session.uncounted_losses(),
     })
 }

@@ -30,13 +30,17 @@ const filtersText = (filters) => filters.map(([name, value]) => (value === "true
 function drawLosses(view) {
   const { session, totals, losses } = view.model;
   const notes = [];
+  if (totals.missing.length > 0) {
+    notes.push(notice("bad", "Parts of the session are not in here.", "Connections may lack their beginning or end, or be missing.",
+      el("ul", {}, totals.missing.map((part) => el("li", {}, `${momentOf(view, part.place)}${part.words}`)))));
+  }
   if (totals.lost > 0) {
     notes.push(notice("bad", `${plural(totals.lost, "transition was", "transitions were")} lost.`,
       "Connections of that time may lack states, or be missing.", lossList(totals.lost_reasons)));
   } else if (totals.lost_evidence > 0) {
     notes.push(notice("warn", "No transition was lost, but evidence was.",
       "Verdicts and owners of that time may be unknown.", lossList(totals.lost_reasons)));
-  } else if (totals.uncounted === null) {
+  } else if (totals.uncounted === null && totals.missing.length === 0) {
     notes.push(notice("good", "Nothing was lost.", session.filters.length === 0 ? "Every transition that the kernel reported is in here." : "Every transition that the filters let through is in here."));
   }
   if (totals.uncounted !== null) {
@@ -56,6 +60,14 @@ function drawLosses(view) {
       el("ul", {}, last, more > 0 ? el("li", {}, `and ${plural(more, "more stretch", "more stretches")} of time, marked on the time axis`) : null)));
   }
   byId("losses").replaceChildren(...notes);
+}
+
+function momentOf(view, place) {
+  switch (place) {
+    case "before": return `before ${view.clock.time(0, 3)}: `;
+    case "after": return `after ${view.clock.time(view.model.end_ns, 3)}: `;
+    default: return "";
+  }
 }
 
 function notice(kind, head, ...rest) {

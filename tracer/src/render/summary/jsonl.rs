@@ -101,6 +101,7 @@ impl Page<'_> {
             line.number("ended", Some(totals.connections));
             jsonl::put_verdicts(line, &stats.verdicts);
             jsonl::put_lost(line, &totals.lost);
+            jsonl::put_missing(line, &totals.missing);
             line.number("rows", Some(rows));
             line.number("handshakes", Some(handshakes));
             line.number("retransmitting", Some(retransmits));
