@@ -9,9 +9,14 @@ use crate::track::{Connection, Role};
 /// are needed only where very many connections have their other end elsewhere.
 const WAITING: usize = 65_536;
 
+/// Ends kept of one pair of addresses and ports. An end in `TIME_WAIT` is told of up to a minute after the
+/// other, and meanwhile the port can be used again; the oldest goes where that is too often.
+const GENERATIONS: usize = 16;
+
 /// Ends that have not met their other end yet.
 pub(super) struct Pairs {
-    waiting: LruCache<Key, Waiting>,
+    /// Oldest first.
+    waiting: LruCache<Key, Vec<Waiting>>,
 }
 
 /// Both ends of a connection have this in common.
@@ -28,6 +33,22 @@ struct Waiting {
     flow: u64,
     begin_ns: u64,
     end_ns: u64,
+}
+
+impl Waiting {
+    /// Where its other end is: of those of the other side that were there at the same time, the one that began
+    /// nearest to it, as both begin within moments.
+    fn other_in(&self, ends: &[Self]) -> Option<usize> {
+        ends.iter()
+            .enumerate()
+            .filter(|(_, other)| {
+                other.role != self.role
+                    && other.begin_ns <= self.end_ns
+                    && self.begin_ns <= other.end_ns
+            })
+            .min_by_key(|(_, other)| other.begin_ns.abs_diff(self.begin_ns))
+            .map(|(place, _)| place)
+    }
 }
 
 impl Pairs {
@@ -58,23 +79,29 @@ impl Pairs {
             server,
             netns: conn.netns.filter(|_| loopback),
         };
-        if let Some(other) = self.waiting.remove(&key)
-            && other.role != conn.role
-            && other.begin_ns <= end_ns
-            && begin_ns <= other.end_ns
-        {
+        let end = Waiting {
+            role: conn.role,
+            flow: conn.id.0,
+            begin_ns,
+            end_ns,
+        };
+        let Some(waiting) = self.waiting.get_mut(&key) else {
+            let flow = end.flow;
+            self.waiting.insert(key, vec![end]);
+            return Some(flow);
+        };
+        if let Some(place) = end.other_in(waiting) {
+            let other = waiting.remove(place);
+            if waiting.is_empty() {
+                self.waiting.remove(&key);
+            }
             return Some(other.flow);
         }
-        let flow = conn.id.0;
-        self.waiting.insert(
-            key,
-            Waiting {
-                role: conn.role,
-                flow,
-                begin_ns,
-                end_ns,
-            },
-        );
+        if waiting.len() >= GENERATIONS {
+            waiting.remove(0);
+        }
+        let flow = end.flow;
+        waiting.push(end);
         Some(flow)
     }
 }
@@ -128,6 +155,30 @@ mod tests {
         // The same ports again: a pair of its own.
         assert_eq!(pairs.flow(&end(4, Role::Server, 7), 30, 40), Some(4));
         assert_eq!(pairs.flow(&end(5, Role::Client, 7), 29, 41), Some(4));
+    }
+
+    #[test]
+    fn ends_find_each_other_though_the_port_was_used_again_meanwhile() {
+        let mut pairs = Pairs::new();
+        // The servers' ends are told of at once, the clients' when TIME_WAIT is over.
+        assert_eq!(pairs.flow(&end(2, Role::Server, 7), 11, 20), Some(2));
+        assert_eq!(pairs.flow(&end(4, Role::Server, 7), 31, 40), Some(4));
+        assert_eq!(pairs.flow(&end(6, Role::Server, 7), 51, 60), Some(6));
+        assert_eq!(pairs.flow(&end(1, Role::Client, 7), 10, 35), Some(2));
+        assert_eq!(pairs.flow(&end(3, Role::Client, 7), 30, 55), Some(4));
+        assert_eq!(pairs.flow(&end(5, Role::Client, 7), 50, 90), Some(6));
+        assert_eq!(pairs.waiting.len(), 0);
+    }
+
+    #[test]
+    fn the_ends_kept_of_one_pair_of_ports_are_few() {
+        let mut pairs = Pairs::new();
+        for id in 0..100 {
+            pairs.flow(&end(id, Role::Server, 7), id, id);
+        }
+        let kept: usize = pairs.waiting.iter().map(|(_, ends)| ends.len()).sum();
+        assert_eq!(kept, GENERATIONS);
+        assert_eq!(pairs.flow(&end(200, Role::Client, 7), 99, 99), Some(99));
     }
 
     #[test]
