@@ -131,6 +131,63 @@ print(json.dumps({'types': {field.name: str(field.type) for field in table.schem
     );
 }
 
+/// A long table in which `owners` is one number for most of its length.
+const LONG: &[u8] = b"import csv, sys
+with open(sys.argv[1], newline='') as file:
+    reader = csv.DictReader(file)
+    row = next(row for row in reader if row['type'] == 'connection')
+with open(sys.argv[2], 'w', newline='') as file:
+    writer = csv.DictWriter(file, reader.fieldnames, lineterminator='\\n')
+    writer.writeheader()
+    for index in range(30_000):
+        writer.writerow({**row, 'owners': '21367'})
+    writer.writerow({**row, 'owners': '21367 21370', 'rtt_us': '12', 'socket_cgroup': '/a'})
+";
+
+const LAST: &[u8] = b"import sys, json, pyarrow.parquet as pq
+table = pq.read_table(sys.argv[1])
+types = {field.name: str(field.type) for field in table.schema}
+last = table.slice(table.num_rows - 1).select(['owners', 'sk']).to_pylist()[0]
+print(json.dumps([table.num_rows, types['owners'], types['sk'], last['owners']]))
+";
+
+#[test]
+fn a_late_list_of_owners_stops_no_reader() {
+    let Some(python) = python() else { return };
+    let short = file("owners_short.csv", &exported(Format::Csv));
+    let csv = short.with_file_name("owners.csv");
+    run(&python, &file("long.py", LONG), &[&short, &csv]);
+    let command = {
+        let start = DOCUMENT.find("duckdb -c \"").unwrap() + "duckdb -c \"".len();
+        let rest = &DOCUMENT[start..];
+        &rest[..rest.find('"').unwrap()]
+    };
+    let by_duckdb = csv.with_file_name("owners_duckdb.parquet");
+    let command = command
+        .replace("session.csv", csv.to_str().unwrap())
+        .replace("session.parquet", by_duckdb.to_str().unwrap());
+    let duckdb = format!("import duckdb\nduckdb.execute(\"{command}\")\n");
+    run(&python, &file("duck.py", duckdb.as_bytes()), &[]);
+    let by_pyarrow = csv.with_file_name("owners_pyarrow.parquet");
+    run(
+        &python,
+        &file("owners_to_parquet.py", script().as_bytes()),
+        &[&csv, &by_pyarrow],
+    );
+    for parquet in [by_duckdb, by_pyarrow] {
+        let said = run(&python, &file("last.py", LAST), &[&parquet]);
+        let said: Value = serde_json::from_slice(&said).unwrap();
+        assert_eq!(
+            said,
+            json!([30_001, "string", "string", "21367 21370"]),
+            "{}",
+            parquet.display()
+        );
+        let _ = fs::remove_file(parquet);
+    }
+    let _ = fs::remove_file(csv);
+}
+
 fn run(python: &Path, script: &Path, arguments: &[&Path]) -> Vec<u8> {
     let output = Command::new(python)
         .arg(script)
