@@ -6,6 +6,7 @@ use crate::diagnose;
 use crate::diagnose::Verdict::{Aborted, Cancelled, Unreachable};
 use crate::render::time::human;
 use crate::state::State::{CloseWait, Closed, Closing, Established, FinWait1, LastAck, SynSent};
+use crate::track::Connection;
 
 pub(super) fn because(f: &Case<'_>, likely: &str) -> Option<String> {
     let because = &f.diagnosis.because;
@@ -79,8 +80,19 @@ pub(super) fn syn_unanswered(f: &Case<'_>) -> Option<String> {
     Some(if evidence.reset_sent.is_some() {
         format!("{tries}{within} answered only with segments of another connection")
     } else {
-        format!("no answer to {tries}{within}: likely a firewall, wrong host or wrong route")
+        let likely = if is_on_this_machine(f.conn) {
+            "a full accept queue (the server too busy to accept) or a firewall"
+        } else {
+            "a firewall, wrong host or route, or a server too busy to accept"
+        };
+        format!("no answer to {tries}{within}: likely {likely}")
     })
+}
+
+/// No other host and no route can be wrong then.
+fn is_on_this_machine(conn: &Connection) -> bool {
+    let remote = conn.remote.wire_addr();
+    remote.is_loopback() || remote == conn.local.wire_addr()
 }
 
 /// The evidence is that of the verdict: the socket of a `connect` has no port when it is closed.

@@ -135,7 +135,7 @@ fn stuck_connections_are_told_of_once() {
                 "+1ms",
                 "+60000ms",
             ],
-            "syn_unanswered: no answer to 4 SYNs in 30.00s: likely a firewall, wrong host or wrong route",
+            "syn_unanswered: no answer to 4 SYNs in 30.00s: likely a firewall, wrong host or route, or a server too busy to accept",
         ),
         (
             vec!["A CL>SS task=7 p0", "A error=0/113", "+30000ms"],
@@ -305,11 +305,21 @@ fn ends_are_explained() {
                 "A SS>CL counts=err:110,re:2",
                 "A error=110",
             ],
-            "syn_unanswered: no answer to 3 SYNs in 40.00s: likely a firewall, wrong host or wrong route",
+            "syn_unanswered: no answer to 3 SYNs in 40.00s: likely a firewall, wrong host or route, or a server too busy to accept",
         ),
         (
             vec![failed, "A rtx", "+5000ms", "A SS>CL counts=re:1"],
-            "syn_unanswered: no answer to 2 SYNs in 5.000s: likely a firewall, wrong host or wrong route",
+            "syn_unanswered: no answer to 2 SYNs in 5.000s: likely a firewall, wrong host or route, or a server too busy to accept",
+        ),
+        (
+            vec![
+                "A CL>SS l=127.0.0.1/0 r=127.0.0.1/80 task=7 p0",
+                "A rtx",
+                "+5000ms",
+                "A SS>CL l=127.0.0.1/40000 r=127.0.0.1/80 counts=re:1",
+            ],
+            "syn_unanswered: no answer to 2 SYNs in 5.000s: likely a full accept queue (the server too \
+             busy to accept) or a firewall",
         ),
         (
             vec![failed, "A error=0/0", "A SS>CL counts=re:0"],
