@@ -530,6 +530,7 @@ fn the_end_of_a_mini_socket_is_not_said_to_go_on() {
             end: MiniEnd::At(closed_ns + 60 * SECOND),
             seen_ns: closed_ns + 59 * SECOND,
             polled,
+            was_in_fin_wait_2: true,
         });
         let found = diagnose(&conn, Ending::Closed, &Sources::default());
         let text = ended(

@@ -282,6 +282,9 @@ impl<'a> Facts<'a> {
     pub(super) fn fin_received(&self) -> Option<bool> {
         match (self.first_fin(), self.left) {
             (Some(ClosedBy::Remote | ClosedBy::Both), _) => Some(true),
+            (_, Some(State::FinWait2)) if self.mini().is_some_and(|m| m.was_in_fin_wait_2) => {
+                Some(false)
+            }
             (_, Some(State::FinWait2)) if let Some(mini) = self.mini().filter(|m| !m.polled) => {
                 Some(mini.first == State::TimeWait)
             }

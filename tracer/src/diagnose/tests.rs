@@ -285,6 +285,29 @@ fn followed(time_wait: TimeWait, events: &[&str]) -> Diagnosis {
 }
 
 #[test]
+fn a_fin_wait_2_that_is_found_afterwards_tells_that_no_fin_was_received() {
+    let polled = MiniSight {
+        polled: true,
+        ..MiniSight::default()
+    };
+    let received = |answers: &[&'static str]| {
+        let mut story = Story::following(TimeWait::Expect, polled);
+        story.tell(&["A CL>SS p0", "A SS>ES", "A ES>F1", "A F1>F2"]);
+        story.tell(&["A F2>CL counts=acked:2,received:51", "+20ms", "+200ms"]);
+        story.tell(answers);
+        story.finish();
+        let a = story.conn_of("A");
+        diagnose(&a.0, a.1, &all()).bytes_received
+    };
+    assert_eq!(received(&["poll=F2/55000ms"]), Some(51));
+    let both = ["poll=F2/55000ms", "+1000ms", "poll=TW/59500ms"];
+    assert_eq!(received(&both), Some(51));
+    // The FIN may have come before the socket was closed, or after.
+    assert_eq!(received(&["poll=TW/59500ms"]), None);
+    assert_eq!(received(&[]), None);
+}
+
+#[test]
 fn the_states_after_the_socket_are_observed() {
     let begin = ["A CL>SS p0", "A SS>ES", "A ES>F1", "A F1>F2"];
     let life = |rest: &[&'static str]| [&begin[..], rest].concat();

@@ -42,6 +42,8 @@ pub struct Mini {
     pub seen_ns: u64,
     /// Known by asking, not by functions of the kernel.
     pub polled: bool,
+    /// It was seen in `FIN_WAIT_2`: the peer's FIN had not come when the socket was closed.
+    pub was_in_fin_wait_2: bool,
 }
 
 /// How a mini-socket ended.
@@ -103,6 +105,7 @@ impl Mini {
             end: MiniEnd::NotSeen,
             seen_ns: now_ns,
             polled: false,
+            was_in_fin_wait_2: state == State::FinWait2,
         }
     }
 
@@ -116,6 +119,7 @@ impl Mini {
         };
         Self {
             polled: true,
+            was_in_fin_wait_2: false,
             ..Self::born(0, first, closed_ns)
         }
     }
@@ -139,6 +143,7 @@ impl Mini {
                     .clamp(self.seen_ns.min(now_ns), now_ns)
             });
         }
+        self.was_in_fin_wait_2 |= state == State::FinWait2;
         self.state = state;
         self.seen_ns = now_ns;
     }
