@@ -124,7 +124,7 @@ pub enum Verdict {
     Refused,
     /// No answer to the SYN.
     TimedOut,
-    /// An ICMP error or a missing route instead of an answer to the SYN.
+    /// An ICMP error instead of an answer to the SYN, or a route that went meanwhile.
     Unreachable,
     /// Given up by the application before it was established.
     Cancelled,

@@ -75,7 +75,7 @@ fn for_people() {
     VERDICT            COUNT
     refused                2  the peer answered the SYN with a reset
     timed_out              1  nothing answered the SYN
-    unreachable            1  an ICMP error or a missing route
+    unreachable            1  an ICMP error, or a route that went
     cancelled              1  given up by the application while connecting
     reset_by_peer          1  ended by the peer's reset
     reset_by_us            1  ended by a reset from this side

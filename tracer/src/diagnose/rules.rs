@@ -324,7 +324,7 @@ fn still_open(f: &Facts<'_>) -> String {
 
 fn still_opening(f: &Facts<'_>) -> &'static str {
     if f.evidence().soft_error != 0 || f.evidence().syn_error_told {
-        "an ICMP error or a missing route has not ended it"
+        "an ICMP error came, or the route went, and has not ended it"
     } else if super::numbers::syn_retransmits(f).is_some_and(|again| again > 0) {
         "no answer yet"
     } else {

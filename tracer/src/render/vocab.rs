@@ -58,7 +58,7 @@ pub(crate) fn verdict_meaning(verdict: Verdict) -> &'static str {
         Verdict::Closed => "established and closed in order, by FIN",
         Verdict::Refused => "not established: the peer answered the SYN with a reset",
         Verdict::TimedOut => "not established: nothing answered the SYN",
-        Verdict::Unreachable => "not established: an ICMP error or a missing route",
+        Verdict::Unreachable => "not established: an ICMP error, or a route that went",
         Verdict::Cancelled => "not established: the application gave it up",
         Verdict::ResetByPeer => "ended by the peer's reset",
         Verdict::ResetByUs => "ended by a reset from this side",

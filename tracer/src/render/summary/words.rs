@@ -15,7 +15,7 @@ pub(super) fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Refused => "the peer answered the SYN with a reset",
         Verdict::TimedOut => "nothing answered the SYN",
-        Verdict::Unreachable => "an ICMP error or a missing route",
+        Verdict::Unreachable => "an ICMP error, or a route that went",
         Verdict::Cancelled => "given up by the application while connecting",
         Verdict::ResetByPeer => "ended by the peer's reset",
         Verdict::ResetByUs => "ended by a reset from this side",
