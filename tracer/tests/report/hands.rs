@@ -1,12 +1,15 @@
 //! The page in use: by keyboard, by mouse, and by those who want it to run their code.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tracer::diagnose::Verdict;
 use tracer::render::Report;
+use tracer::state::State;
+use tracer::track::{Ending, OwnerSource};
 
 use crate::browser::{DESK, Page};
-use crate::content::hostile_page;
-use crate::samples::outcomes::outcomes;
-use crate::samples::session;
+use crate::content::{data, hostile_page};
+use crate::samples::outcomes::{diagnosis, outcomes};
+use crate::samples::{self, session};
 use crate::story;
 
 /// Visible text of the rows in sight.
@@ -152,7 +155,7 @@ fn search_finds_addresses_ports_processes_states_and_verdicts() {
         );
     }
     page.press("Escape");
-    assert_eq!(shown(&mut page), "2,003 shown");
+    assert_eq!(shown(&mut page), "2,003 shown, 3 of them listeners");
     page.write("state:close_wait open");
     page.press("Enter");
     page.press("ArrowDown");
@@ -169,7 +172,13 @@ fn orders() {
     let Some(mut page) = Page::open(&story::page(500), DESK) else {
         return;
     };
-    assert!(rows(&mut page)[0].contains("refused") || rows(&mut page)[0].contains("timed out"));
+    let first = rows(&mut page).swap_remove(0);
+    assert!(
+        ["refused", "timed out", "cancelled"]
+            .iter()
+            .any(|failure| first.contains(failure)),
+        "{first}"
+    );
     let mut sorted_by = |head: &str| {
         page.eval(&format!(
             "document.querySelector('[data-sort={head}]').click()"
@@ -281,6 +290,114 @@ fn the_keyboard_is_enough() {
 }
 
 #[test]
+fn sockets_held_in_close_wait_are_listed_as_in_the_summary() {
+    for (held_s, is_told) in [(9, false), (11, true)] {
+        let mut conn = samples::server();
+        conn.owner.source = OwnerSource::Accept;
+        for (at_s, state) in [(1, "SYN_RECEIVED"), (2, "ESTABLISHED"), (3, "CLOSE_WAIT")] {
+            let state = State::parse(state).unwrap();
+            samples::step(&mut conn, at_s * samples::SECOND, state);
+        }
+        conn.as_of_ns = samples::CLOCK.mono_ns + (3 + held_s) * samples::SECOND;
+        let judged = diagnosis(&conn, Verdict::Open, "");
+        let html = story::page_of(&[(conn, judged, Ending::StillOpen)]);
+        let Some(mut page) = Page::open(&html, DESK) else {
+            return;
+        };
+        let text = page.text("#attention");
+        assert_eq!(
+            text.contains("it leaks sockets"),
+            is_told,
+            "{held_s}: {text}"
+        );
+        page.assert_clean();
+    }
+}
+
+#[test]
+fn what_was_cancelled_has_failed_as_in_the_summary() {
+    let outcomes: Vec<_> = story::connections_of(300).collect();
+    let failed = outcomes
+        .iter()
+        .filter(|(_, diagnosis, _)| diagnosis.verdict.is_failure())
+        .count();
+    let Some(mut page) = Page::open(&story::page_of(&outcomes), DESK) else {
+        return;
+    };
+    let told = page.text("#verdicts");
+    assert!(told.contains(&format!("{failed}failed")), "{told}");
+}
+
+#[test]
+fn escape_in_the_list_clears_the_search_once_the_details_are_closed() {
+    let Some(mut page) = Page::open(&story::page(500), DESK) else {
+        return;
+    };
+    page.press("/");
+    page.write("state:time_wait");
+    page.press("Enter");
+    page.press("ArrowDown");
+    page.press("Enter");
+    page.press("Escape");
+    let search = "document.getElementById('search').value";
+    assert_eq!(page.eval("document.getElementById('details').hidden"), true);
+    assert_eq!(page.eval(search), "state:time_wait");
+    page.press("Escape");
+    assert_eq!(page.eval(search), "");
+    page.assert_clean();
+}
+
+#[test]
+fn what_a_tip_is_about_is_where_it_points() {
+    let Some(mut page) = Page::open(&story::page(500), DESK) else {
+        return;
+    };
+    page.eval("document.getElementById('list').focus()");
+    let hidden = "document.getElementById('tip').hidden";
+    for key in ["+", "-", "z", "0"] {
+        page.press("ArrowDown");
+        page.press("ArrowRight");
+        assert_eq!(page.eval(hidden), false, "before {key}");
+        page.press(key);
+        assert_eq!(page.eval(hidden), true, "after {key}");
+        page.press("0");
+    }
+    page.assert_clean();
+}
+
+#[test]
+fn the_state_diagram_fits_a_narrow_window() {
+    let Some(mut page) = Page::open(&story::page(50), DESK) else {
+        return;
+    };
+    page.eval("document.getElementById('diagram').style.width = '360px'");
+    page.next_frame();
+    let width = page.eval("document.querySelector('.diagram').getBoundingClientRect().width");
+    assert!(width.as_f64().unwrap() <= 360.0, "{width}");
+}
+
+#[test]
+fn one_reason_for_many_is_said_once() {
+    let mut session = session();
+    let reason = "the kernel has no such thing";
+    session.missing_fields = ["one", "two", "three"]
+        .map(|name| (name.to_owned(), reason.to_owned()))
+        .to_vec();
+    let html = story::write(Report::default(), &session, &[], &[]);
+    let Some(mut page) = Page::open(&html, DESK) else {
+        return;
+    };
+    assert_eq!(
+        page.eval("document.querySelector('#session details').open"),
+        false
+    );
+    page.eval("document.querySelector('#session details').open = true");
+    let text = page.text("#session .lacking");
+    assert_eq!(text.matches(reason).count(), 1, "{text}");
+    assert!(text.contains("one, two, three: "), "{text}");
+}
+
+#[test]
 fn a_state_explains_itself_to_pointer_and_keyboard() {
     let Some(mut page) = Page::open(&story::page(500), DESK) else {
         return;
@@ -372,4 +489,32 @@ fn what_was_not_observed_is_marked() {
             "inferred CLOSED"
         ])
     );
+}
+
+#[test]
+fn what_nobody_saw_end_has_not_ended_in_the_diagram() {
+    let html = story::page_of(&outcomes());
+    let edges = data(&html)["edges"].as_array().unwrap().clone();
+    let [unseen, over] = [true, false].map(|is_unseen| {
+        let into_closed = edges.iter().filter(|edge| edge["to"] == "CLOSED");
+        let count = |edge: &Value| {
+            let unseen = edge["unseen"].as_u64().unwrap();
+            if is_unseen {
+                unseen
+            } else {
+                edge["count"].as_u64().unwrap() - unseen
+            }
+        };
+        into_closed.map(count).sum::<u64>()
+    });
+    assert!(unseen > 0);
+    let Some(mut page) = Page::open(&html, DESK) else {
+        return;
+    };
+    let diagram = page.text("#diagram");
+    assert!(diagram.contains(&format!("{over} ended here")), "{diagram}");
+    // What is estimated looks and reads so.
+    let estimates = "document.querySelectorAll('.histogram.estimate').length";
+    assert!(page.eval(estimates).as_u64().unwrap() > 0);
+    assert!(page.text("#times").contains("seen by asking now and then"));
 }

@@ -51,7 +51,7 @@ function causesOf(connections) {
     const key = JSON.stringify([conn.verdict, hint?.name, peer, conn.reset_reason]);
     const cause = causes.get(key) ?? { peer, worst: conn, connections: [], names: new Map(), sentences: new Set() };
     cause.connections.push(conn);
-    cause.sentences.add(hint?.text ?? conn.because);
+    cause.sentences.add(hint?.text ?? heldText(conn) ?? conn.because);
     const name = conn.comm ?? "not known";
     cause.names.set(name, (cause.names.get(name) ?? 0) + 1);
     if (conn.lasted > cause.worst.lasted) cause.worst = conn;
@@ -59,6 +59,13 @@ function causesOf(connections) {
   }
   return [...causes.values()].sort((a, b) =>
     urgency(a.worst) - urgency(b.worst) || b.connections.length - a.connections.length);
+}
+
+/** Of one that looks like a leak; the rule and the words are those of the summary. */
+function heldText(conn) {
+  return conn.is_forgotten
+    ? `CLOSE_WAIT for ${duration(conn.spans.at(-1).lasted)} so far: the peer has closed, the process has not; if it does not soon, it leaks sockets`
+    : null;
 }
 
 /** The processes concerned, those most often first. */
@@ -72,7 +79,7 @@ function causeItem(view, cause) {
   const { worst, connections, peer } = cause;
   const kind = kindOf(worst);
   const [hint] = worst.hints;
-  const sentence = hint?.text ?? worst.because ?? view.model.verdicts.get(worst.verdict)?.meaning;
+  const sentence = hint?.text ?? heldText(worst) ?? worst.because ?? view.model.verdicts.get(worst.verdict)?.meaning;
   return el("li", {}, button({ class: "cause" }, [
     el("span", { class: `mark k-${kind}`, "aria-hidden": "true" }, MARKS[kind]),
     el("b", { class: "cause-what" }, worst.is_stuck ? `stuck, ${spoken(worst.verdict)}` : spoken(worst.verdict)),

@@ -56,7 +56,10 @@ class Axis {
     for (let at = firstTick(clock, window.from, step); at <= window.to; at += step) {
       const left = ((at - window.from) / (window.to - window.from)) * width;
       if (left < 0) continue;
-      const tick = el("span", {}, left < width - 90 ? clock.time(at, decimals) : "");
+      const label = clock.time(at, decimals), needed = 8 + 6.5 * label.length;
+      // At the right end there is room on the left only, if there is.
+      const turned = left > width - needed, fits = !turned || (step / (window.to - window.from)) * width > 2 * needed;
+      const tick = el("span", { class: turned ? "at-the-end" : "" }, fits ? label : "");
       tick.style.left = `${left}px`;
       ticks.push(tick);
     }

@@ -17,6 +17,7 @@ use crate::render::time::UtcStamp;
 use crate::render::{fields, states, vocab};
 use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
 use crate::state::{State, legality};
+use crate::stats::LONG_HELD_NS;
 
 /// All of it. Times are nanoseconds since the start of the run, unless they say `wall`.
 #[derive(Serialize)]
@@ -37,6 +38,8 @@ struct Data<'a> {
     /// Places in `columns` whose numbers stand for texts.
     text_columns: Vec<usize>,
     texts: &'a [String],
+    /// From here on a connection in `CLOSE_WAIT` counts as forgotten.
+    long_held_ns: u64,
     rows: &'a RawValue,
 }
 
@@ -76,6 +79,7 @@ pub(super) fn json(report: Report, session: &Session, now_ns: u64, totals: &Tota
             .filter_map(|(place, column)| column.is_text.then_some(place))
             .collect(),
         texts: &table.texts,
+        long_held_ns: LONG_HELD_NS,
         rows: rows.as_deref().unwrap_or(RawValue::NULL),
     };
     // In JSON a `<` stands in texts only, where this means the same.
@@ -203,11 +207,12 @@ fn verdict((verdict, count): (Verdict, u64)) -> Value {
         Verdict::Refused
         | Verdict::TimedOut
         | Verdict::Unreachable
+        | Verdict::Cancelled
         | Verdict::ResetByPeer
         | Verdict::ResetByUs
         | Verdict::Aborted
         | Verdict::AcceptQueueLost => "failed",
-        Verdict::Cancelled | Verdict::Unknown => "doubtful",
+        Verdict::Unknown => "doubtful",
         Verdict::Open | Verdict::Closed => "fine",
         Verdict::Listener => "listener",
     };
@@ -239,6 +244,7 @@ fn edges(stats: &Stats) -> Vec<Value> {
                 "kernel": documented.and_then(|edge| edge.kernel),
                 "count": edge.count,
                 "inferred": edge.inferred,
+                "unseen": edge.unseen,
                 "timed": edge.before.all.count(),
                 "median_ns": edge.before.all.quantile_ns(0.5),
             }));

@@ -6,7 +6,11 @@ class Details {
     this.box = byId("details");
     this.cameFrom = null;
     this.box.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.close();
+      if (event.key === "Escape") {
+        // It is not the search that is left.
+        event.stopPropagation();
+        this.close();
+      }
     });
     view.on("chosen", () => this.refresh());
     view.on("clock", () => this.refresh());

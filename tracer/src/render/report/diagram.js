@@ -46,21 +46,20 @@ function drawDiagram(view) {
   const parts = [];
   for (const [from, to, path, at, anchor] of WAYS) {
     const edge = seen.get(`${from} ${to}`);
-    parts.push(way(edge, path, at, anchor, most));
+    parts.push(way(edge && { ...edge, median: medianOf(edge, stays.get(from)) }, path, at, anchor, most));
   }
   for (const [state, side] of Object.entries(STUBS)) {
     const edge = seen.get(`${state} CLOSED`);
-    if (edge && edge.count > 0) parts.push(stub(edge, NODES[state], side, most));
+    if (edge && edge.count > 0) parts.push(stub({ ...edge, median: medianOf(edge, stays.get(state)) }, NODES[state], side, most));
   }
   for (const [name, at] of Object.entries(NODES)) {
     if (name === "CLOSED" || name === "END") {
       const ways = edges.filter((edge) => (name === "END" ? edge.to : edge.from) === "CLOSED");
-      const number = ways.reduce((sum, edge) => sum + edge.count, 0);
+      const number = ways.reduce((sum, edge) => sum + edge.count - edge.unseen, 0);
       parts.push(node(view, "CLOSED", at, number, number === 0 ? "not seen" : `${count(number)} ${name === "END" ? "ended" : "began"} here`));
     } else {
       const stay = stays.get(name);
-      const median = stay?.spread.median_ns ?? null;
-      const line = stay ? [count(stay.count), median === null ? null : about(median)].filter(Boolean).join(" \u00b7 ") : "not seen";
+      const line = stay ? `${count(stay.count)}${stayText(stay)}` : "not seen";
       parts.push(node(view, name, at, stay?.count ?? 0, line));
     }
   }
@@ -68,11 +67,26 @@ function drawDiagram(view) {
   const drawn = new Set([...WAYS.map(([from, to]) => `${from} ${to}`), ...Object.keys(STUBS).map((state) => `${state} CLOSED`)]);
   const others = edges.filter((edge) => edge.count > 0 && !drawn.has(`${edge.from} ${edge.to}`));
   byId("diagram").replaceChildren(el("div", { class: "diagram-frame" }, drawing),
-    el("p", { class: "faint" }, "Solid: seen. Dashed: for the most part inferred, as the kernel does not report it. Thin grey: documented, not seen here.",
+    el("p", { class: "faint" }, "Solid: seen. Dashed: for the most part inferred, as the kernel does not report it. Thin grey: documented, not seen here. ~: an estimate, as most of these stays are inferred or polled.",
       " A short arrow with a cross leads to CLOSED at once: refused, reset, timed out, or handed over to a mini-socket.",
       others.length > 0 ? ` Not in the drawing, but in the table: ${others.map((edge) => `${edge.from} to ${edge.to} (${count(edge.count)})`).join(", ")}.` : ""),
-    edgeTable(edges));
+    edgeTable(edges.map((edge) => ({ ...edge, median: medianOf(edge, stays.get(edge.from)) }))));
 }
+
+/** The median of the stays before, marked where it is an estimate; none where most stays have no known length. */
+function medianOf(edge, stay) {
+  if (edge.median_ns === null || edge.timed * 2 < edge.count) return "";
+  return `${isEstimate(stay) ? "~" : ""}${about(edge.median_ns)}`;
+}
+
+function stayText(stay) {
+  const { spread } = stay;
+  if (spread.count > 0 && spread.count * 2 >= stay.count) return ` \u00b7 ${isEstimate(stay) ? "~" : ""}${about(spread.median_ns)}`;
+  return stay.at_least > 0 ? ` \u00b7 ${count(stay.at_least)} in part` : "";
+}
+
+/** Whether most stays in a state are not reported by the kernel. */
+const isEstimate = (stay) => stay !== undefined && (stay.inferred + stay.polled) * 2 > stay.count;
 
 function markers() {
   const arrow = (id) => svg("marker", { id, viewBox: "0 0 8 8", refX: 6.5, refY: 4, markerWidth: 10, markerHeight: 10, orient: "auto", markerUnits: "userSpaceOnUse" },
@@ -117,13 +131,15 @@ function stubBelow(edge, x, y, most) {
 
 function edgeLabel(edge, x, y, anchor) {
   return svg("text", { class: "way-label", x, y, "text-anchor": anchor },
-    svg("tspan", { class: "way-count" }, count(edge.count)),
-    edge.median_ns === null ? "" : svg("tspan", { x, dy: 13 }, about(edge.median_ns)));
+    svg("tspan", { class: "way-count" }, count(edge.count - edge.unseen)),
+    edge.unseen > 0 ? svg("tspan", { x, dy: 13 }, `${count(edge.unseen)} not seen`) : "",
+    edge.median === "" ? "" : svg("tspan", { x, dy: 13 }, edge.median));
 }
 
 function edgeText(edge) {
-  const median = edge.median_ns === null ? "" : `, half of them after at most ${about(edge.median_ns)} in ${edge.from}`;
-  return `${edge.from} to ${edge.to}: ${count(edge.count)}${edge.inferred > 0 ? ` (${count(edge.inferred)} inferred)` : ""}${median}. ${edge.why ?? "Not documented"}`;
+  const median = edge.median === "" ? "" : `, half of them after at most ${edge.median} in ${edge.from}`;
+  const unseen = edge.unseen > 0 ? `, ${count(edge.unseen)} of them not seen: they come later, maybe after the end of the trace` : "";
+  return `${edge.from} to ${edge.to}: ${count(edge.count)}${edge.inferred > 0 ? ` (${count(edge.inferred)} inferred${unseen})` : ""}${median}. ${edge.why ?? "Not documented"}`;
 }
 
 function node(view, state, [x, y], number, line) {
@@ -157,7 +173,7 @@ function edgeTable(edges) {
       el("tbody", {}, seen.map((edge) => el("tr", {},
         el("td", {}, edge.from), el("td", {}, edge.to), el("td", { class: "number" }, count(edge.count)),
         el("td", { class: "number" }, edge.inferred > 0 ? count(edge.inferred) : ""),
-        el("td", { class: "number" }, edge.median_ns === null ? "" : about(edge.median_ns)),
+        el("td", { class: "number" }, edge.median),
         el("td", {}, edge.why ?? "not documented"), el("td", {}, edge.rfc ?? (edge.why ? "only Linux" : "")))))))); 
 }
 

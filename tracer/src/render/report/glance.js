@@ -1,7 +1,7 @@
 // The head of the page: which trace this is, what was lost, how connections fared.
 
 /** A shape beside every verdict: colour alone says nothing. */
-const MARKS = { failed: "\u2715", stuck: "\u29d6", doubtful: "?", fine: "\u2713", open: "\u25cb", listener: "\u25c7" };
+const MARKS = { failed: "\u2715", stuck: "\u25d4", doubtful: "?", fine: "\u2713", open: "\u25cb", listener: "\u25c7" };
 
 /** From bad to good. */
 const KINDS = ["failed", "doubtful", "fine", "open"];
@@ -105,7 +105,7 @@ function drawVerdicts(view) {
       figure(count(all), all === 1 ? "connection" : "connections", ""),
       figure(count(failed), "failed", failed > 0 ? "k-failed" : ""),
       stuck > 0 || maybeMore ? figure((maybeMore ? "at least " : "") + count(stuck), "stuck for a time", "k-stuck") : null,
-      doubtful > 0 ? figure(count(doubtful), "cancelled or not known", "k-doubtful") : null,
+      doubtful > 0 ? figure(count(doubtful), "not known", "k-doubtful") : null,
       listeners > 0 ? figure(count(listeners), listeners === 1 ? "listener" : "listeners", "") : null,
       figure(count(totals.shown), "transitions", "")),
     all > 0 ? bar : null);
@@ -118,6 +118,13 @@ function figure(number, label, kind) {
   return el("div", { class: `figure ${kind}` }, el("b", {}, number), el("span", {}, label));
 }
 
+/** Each reason once, with all that it holds for. */
+function byReason(items) {
+  const reasons = new Map();
+  for (const item of items) reasons.set(item.reason, [...(reasons.get(item.reason) ?? []), item]);
+  return [...reasons];
+}
+
 /** What tracer had to go by. */
 function drawSession(view) {
   const { session, clocks, clocks_untold: untold } = view.model;
@@ -126,11 +133,14 @@ function drawSession(view) {
   const row = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
   const steps = clocks.slice(1).map((clock) =>
     el("li", {}, `at ${view.clock.time(clock.at_ns, 3)} by ${clock.step_ns < 0 ? "-" : "+"}${duration(Math.abs(clock.step_ns))}`));
-  byId("session").replaceChildren(el("details", { class: "more", open: lacking > 0 },
+  byId("session").replaceChildren(el("details", { class: "more" },
     el("summary", {}, lacking > 0 ? `What this trace could not see (${count(lacking)}), and what it was made with` : "What this trace was made with"),
     lacking > 0 ? el("ul", { class: "lacking" },
-      missing.map((hook) => el("li", {}, el("code", {}, hook.name), ` for ${hook.purpose}: ${hook.reason}`)),
-      session.missing_fields.map((field) => el("li", {}, el("code", {}, field.name), `: ${field.reason}`))) : null,
+      byReason([
+        ...missing.map((hook) => ({ name: hook.name, purpose: ` for ${hook.purpose}`, reason: hook.reason })),
+        ...session.missing_fields.map((field) => ({ name: field.name, purpose: "", reason: field.reason })),
+      ]).map(([reason, items]) => el("li", {},
+        items.map((item, place) => [place > 0 ? ", " : "", el("code", {}, item.name), item.purpose]), `: ${reason}`))) : null,
     el("dl", {},
       row("tracer", session.tracer_version),
       row("Boot", session.boot_id ?? "not known"),

@@ -31,7 +31,8 @@ function histogram(one, scale) {
       svg("title", {}, `${plainDuration(begin)} to ${plainDuration(end)}: ${count(number)}`));
   });
   const median = scale.x(spread.median_ns);
-  return el("figure", { class: "histogram" },
+  const estimated = one.state ? estimateText(one) : "";
+  return el("figure", { class: `histogram${one.state && isEstimate(one) ? " estimate" : ""}` },
     el("figcaption", {},
       el("b", one.state ? { tabindex: 0, "data-state": one.state } : {}, one.state ? el("i", { class: `swatch s-${one.state}` }) : null, name),
       one.state ? null : el("span", { class: "faint" }, " SYN_SENT to ESTABLISHED")),
@@ -41,7 +42,15 @@ function histogram(one, scale) {
         svg("text", { class: "tick", x: scale.x(ns), y: PLOT.height + 14, "text-anchor": anchorAt(scale.x(ns)) }, plainDuration(ns)))),
       bars,
       svg("path", { class: "median", d: `M${median} 0V${PLOT.height}` })),
-    el("p", {}, spreadText(spread), one.at_least > 0 ? el("span", { class: "faint" }, ` and ${count(one.at_least)} seen only in part`) : null));
+    el("p", {}, spreadText(spread), one.at_least > 0 ? el("span", { class: "faint" }, ` and ${count(one.at_least)} seen only in part`) : null,
+      estimated ? el("span", { class: "estimated" }, ` ${estimated}`) : null));
+}
+
+/** What of the stays in a state the kernel did not report. */
+function estimateText({ count: all, inferred, polled }) {
+  const parts = [[inferred, "inferred from other measurements"], [polled, "seen by asking now and then"]]
+    .filter(([number]) => number > 0).map(([number, how]) => `${number === all ? "all" : `${count(number)} of ${count(all)}`} ${how}`);
+  return parts.length > 0 ? `~ ${parts.join(", ")}` : "";
 }
 
 const anchorAt = (x) => (x < 14 ? "start" : x > PLOT.width - 14 ? "end" : "middle");

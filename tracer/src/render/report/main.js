@@ -4,7 +4,7 @@ const PRINTED_MAX = 200;
 
 function main() {
   const view = new View(readModel(JSON.parse(byId("data").textContent)));
-  const tips = new Tips(view.model);
+  const tips = new Tips(view.model, view);
   byId("main").hidden = false;
   const head = () => {
     drawFacts(view);
@@ -73,7 +73,9 @@ function shownText(view) {
   const listed = connections.length < all
     ? `; ${count(connections.length)} of ${count(all)} are listed, the failed first and an even sample of the others. Counts, diagram and histograms are of all` : "";
   const shown = view.list.length === connections.length ? count(connections.length) : `${count(view.list.length)} of ${count(connections.length)}`;
-  return `${shown} shown${listed}`;
+  const listeners = view.list.filter((conn) => conn.kind === "listener").length;
+  const among = listeners > 0 ? `, ${count(listeners)} of them ${listeners === 1 ? "a listener" : "listeners"}` : "";
+  return `${shown} shown${among}${listed}`;
 }
 
 function drawLegend(view) {
@@ -109,6 +111,7 @@ function drawKeys() {
 function keysOfThePage(view) {
   const acts = {
     "/": () => byId("search").focus(), "?": () => byId("keys").showModal(),
+    Escape: () => view.set({ search: "" }),
     "+": () => view.zoom(0.5), "=": () => view.zoom(0.5), "-": () => view.zoom(2), 0: () => view.showAll(),
   };
   document.addEventListener("keydown", (event) => {

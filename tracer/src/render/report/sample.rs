@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::diagnose::{Diagnosis, Verdict};
+use crate::state::State;
+use crate::stats::LONG_HELD_NS;
 use crate::track::{Connection, Ending};
 
 /// A connection at its end, as it was told.
@@ -48,7 +50,7 @@ impl Sample {
         ending: Ending,
         now_ns: u64,
     ) {
-        let rank = (worth(diagnosis), scattered(conn.id.0));
+        let rank = (worth(diagnosis, ending), scattered(conn.id.0));
         if self.heap.len() >= self.max {
             match self.heap.peek() {
                 Some(least) if rank < least.rank => self.heap.pop(),
@@ -72,20 +74,27 @@ impl Sample {
     }
 }
 
-fn worth(diagnosis: &Diagnosis) -> u8 {
-    match diagnosis.verdict {
-        Verdict::Refused
-        | Verdict::TimedOut
-        | Verdict::Unreachable
-        | Verdict::ResetByPeer
-        | Verdict::ResetByUs
-        | Verdict::Aborted
-        | Verdict::AcceptQueueLost => 0,
-        _ if !diagnosis.hints.is_empty() => 1,
-        Verdict::Cancelled | Verdict::Unknown => 2,
-        Verdict::Open | Verdict::Listener => 3,
-        Verdict::Closed => 4,
+fn worth(diagnosis: &Diagnosis, ending: Ending) -> u8 {
+    let verdict = diagnosis.verdict;
+    if verdict.is_failure() {
+        0
+    } else if !diagnosis.hints.is_empty() || is_forgotten(diagnosis, ending) {
+        1
+    } else if verdict == Verdict::Unknown {
+        2
+    } else if verdict == Verdict::Closed {
+        4
+    } else {
+        3
     }
+}
+
+/// Held in `CLOSE_WAIT` for so long that it looks like a leak: the rule of the summary, which the page has too.
+fn is_forgotten(diagnosis: &Diagnosis, ending: Ending) -> bool {
+    ending == Ending::StillOpen
+        && diagnosis.states.last().is_some_and(|last| {
+            last.state == State::CloseWait && last.duration_ns >= Some(LONG_HELD_NS)
+        })
 }
 
 /// Numbers in a row, scattered evenly: those below a bound are a sample of them (`SplitMix64`).

@@ -29,6 +29,8 @@ pub(super) struct Edge {
     pub(super) count: u64,
     /// Those of the count that follow from what was seen.
     pub(super) inferred: u64,
+    /// Those of the inferred that nobody saw happen, at a time not known: it may be after the end of the run.
+    pub(super) unseen: u64,
     /// Time in the state before.
     pub(super) before: Times,
 }
@@ -78,6 +80,8 @@ impl Stats {
                 let edge = self.edges.entry((from, state)).or_default();
                 edge.count += 1;
                 edge.inferred += inferred;
+                let is_timeless = inferred > 0 && span.known.since_ns.is_none();
+                edge.unseen += u64::from(is_timeless && state == State::Closed);
                 if let Some(ns) = stayed {
                     edge.before.add(ns);
                     if (from, state) == (State::SynSent, State::Established) {

@@ -8,7 +8,7 @@ const EVIDENCE = {
 };
 
 class Tips {
-  constructor(model) {
+  constructor(model, view) {
     this.model = model;
     this.box = byId("tip");
     this.spans = new WeakMap();
@@ -17,6 +17,8 @@ class Tips {
     document.addEventListener("pointerover", over);
     document.addEventListener("focusin", over);
     document.addEventListener("focusout", () => this.hide());
+    // What it is about is elsewhere then.
+    view.on("window", () => this.hide());
     document.addEventListener("scroll", () => this.hide(), { capture: true, passive: true });
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.shownFor) {
