@@ -139,6 +139,24 @@ fn the_output_itself_says_what_is_not_in_it() {
 }
 
 #[test]
+fn what_is_in_the_way_of_a_recording_is_said_before_anything_else() {
+    let scratch = Scratch::new("in_the_way");
+    let there = scratch.put("there.tracer", "theirs");
+    let part = scratch.put("set.000002.tracer", "theirs");
+    let set = scratch.0.join("set.tracer");
+    let plain = tracer(&["record", "-o"], &there, Stdio::null());
+    let rotating = ["record", "--rotate-time", "1h", "-o"];
+    let rotating = tracer(&rotating, &set, Stdio::null());
+    for (run, file) in [(plain, &there), (rotating, &part)] {
+        let expected = format!("{} exists", file.display());
+        let first = run.stderr.lines().next().unwrap();
+        assert!(first.ends_with(&expected), "{}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 2, "{}", run.stderr);
+        assert_eq!(run.code, Some(5));
+    }
+}
+
+#[test]
 fn what_is_no_recording_is_refused_in_words() {
     let scratch = Scratch::new("refused");
     let pipe = scratch.0.join("pipe");

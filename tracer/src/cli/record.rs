@@ -144,6 +144,12 @@ fn target(arguments: &RecordArgs) -> Result<Target, Failure> {
         )));
     }
     let place = Place::new(&arguments.output, arguments.force, sudo_caller())?;
+    // What is in the way is known before anything is traced.
+    if arguments.rotate_size.is_some() || arguments.rotate_time.is_some() {
+        place.check_parts()?;
+    } else {
+        place.check()?;
+    }
     Ok(Target::Files(place))
 }
 
@@ -360,7 +366,10 @@ impl ProgressLine {
             (0, true) => write!(line, ", losses are not counted"),
             (lost, _) => write!(line, ", {lost} lost"),
         };
-        put(&format!("\r\x1b[K{line}"));
+        let columns = rustix::termios::tcgetwinsize(io::stderr())
+            .ok()
+            .map(|size| usize::from(size.ws_col));
+        put(&format!("\r\x1b[K{}", fitted(&line, columns)));
     }
 
     fn clear(&self) {
@@ -368,6 +377,15 @@ impl ProgressLine {
             put("\r\x1b[K");
         }
     }
+}
+
+/// As much of an ASCII line as leaves the cursor in it: one that goes on in the next row is not written over.
+/// A terminal that says 0 columns does not know.
+fn fitted(line: &str, columns: Option<usize>) -> &str {
+    let room = columns
+        .filter(|columns| *columns > 0)
+        .map_or(line.len(), |columns| columns - 1);
+    line.get(..room).unwrap_or(line)
 }
 
 /// Writes to stderr as it is; that nobody reads it is no error.
@@ -385,4 +403,25 @@ pub(super) fn bytes(count: u64) -> String {
         _ => (count as f64 / 1e9, "GB"),
     };
     format!("{value:.1} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fitted;
+
+    #[test]
+    fn the_progress_line_stays_in_its_row() {
+        let line = "recording: 12 transitions";
+        for (columns, shown) in [
+            (None, line),
+            (Some(0), line),
+            (Some(1), ""),
+            (Some(10), "recording"),
+            (Some(25), "recording: 12 transition"),
+            (Some(26), line),
+            (Some(200), line),
+        ] {
+            assert_eq!(fitted(line, columns), shown, "{columns:?}");
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub(in crate::cli) struct RecordArgs {
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) force: bool,
 
-    /// Begin a new file at this size, such as 100M: FILE.000001, FILE.000002 ... (before the extension)
+    /// Begin a new file at this size, such as 100M, at least 64K: FILE.000001, FILE.000002 ... (before the extension)
     #[arg(long, value_name = "SIZE", value_parser = values::file_bytes, help_heading = "Output")]
     pub(in crate::cli) rotate_size: Option<u64>,
 
@@ -37,7 +37,8 @@ pub(in crate::cli) struct RecordArgs {
     #[arg(long, value_name = "N", value_parser = values::files, help_heading = "Output")]
     pub(in crate::cli) keep: Option<u32>,
 
-    /// Size of all files together: then the oldest is removed, or without rotation recording ends
+    /// Size of all files together, at least 64K, with rotation 512K: then the oldest is removed, or without
+    /// rotation recording ends
     #[arg(long, value_name = "SIZE", value_parser = values::file_bytes, help_heading = "Output")]
     pub(in crate::cli) max_size: Option<u64>,
 
