@@ -392,7 +392,7 @@ pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 6] {
         LossReason {
             count: evidence,
             what: "accepts, resets, errors or retransmissions did not arrive (no transitions)",
-            hint: "owners and verdicts of that time may be unknown; as for a full ring buffer",
+            hint: "owners and verdicts of that time may be unknown; if the ring buffer was full, enlarge it with --ring-size",
         },
     ]
 }
