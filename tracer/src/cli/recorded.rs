@@ -18,6 +18,7 @@ use super::source::{End, Viewing};
 use crate::flow::Flow;
 use crate::input::Input;
 use crate::pipeline::{Consumer as _, Stop, View};
+use crate::record::frame::Counts;
 use crate::record::{self, Close, Damage, Header, OpenError, Recording, Step, open};
 use crate::render::Render;
 use crate::session::{ClockMap, Missing, MissingEnd, Session};
@@ -244,7 +245,7 @@ fn tell_what_was_before(recording: &Recording) {
         return;
     }
     talk(&format!(
-        "note: the session began in files that were not given: {} transitions before {} are not looked at",
+        "note: the files begin in the middle of the session: {} transitions before {} are not looked at",
         header.before.transitions,
         time(&header.session.clock, header.session.clock.mono_ns),
     ));
@@ -327,15 +328,12 @@ impl Notes {
             (None, None) => String::new(),
         };
         let missing = match damage.missing {
-            Some(missing) => format!(
-                "{} transitions and {} other records",
-                missing.transitions,
-                missing.records.saturating_sub(missing.transitions)
-            ),
-            None => "an unknown number of records".to_owned(),
+            Some(missing) if missing == Counts::default() => "no record is lost by it".to_owned(),
+            Some(missing) => format!("{}{between} are lost", in_words(missing)),
+            None => format!("an unknown number of records{between} are lost"),
         };
         talk(&format!(
-            "tracer: {}: {} ({} bytes at offset {}): {missing}{between} are lost",
+            "tracer: {}: {} ({} bytes at offset {}): {missing}",
             path.display(),
             damage.what,
             damage.bytes,
@@ -379,6 +377,19 @@ impl Notes {
                 end.beyond
             ));
         }
+        if end.twice != Counts::default() {
+            talk(&format!(
+                "tracer: {} are there more than once: they were looked at once",
+                in_words(end.twice)
+            ));
+        }
+        if end.too_late != Counts::default() {
+            talk(&format!(
+                "tracer: out of order: {} come after later ones and were not looked at\n\
+                 hint: name the files one by one, in any order, instead of joining them",
+                in_words(end.too_late)
+            ));
+        }
         if end.unknown > 0 {
             talk(&format!(
                 "note: {} items of a newer version of tracer were passed over",
@@ -388,16 +399,27 @@ impl Notes {
     }
 
     fn exit(&self) -> Exit {
-        let beyond = match self.how_it_ends {
-            HowItEnds::Read(end) => end.beyond,
-            HowItEnds::Enough | HowItEnds::Interrupted => 0,
+        let is_odd = match self.how_it_ends {
+            HowItEnds::Read(end) => {
+                let misplaced = end.twice.plus(end.too_late);
+                end.beyond > 0 || misplaced != Counts::default()
+            }
+            HowItEnds::Enough | HowItEnds::Interrupted => false,
         };
-        if self.missing.damages > 0 || beyond > 0 {
+        if self.missing.damages > 0 || is_odd {
             Exit::Failed
         } else {
             Exit::Ok
         }
     }
+}
+
+fn in_words(counts: Counts) -> String {
+    format!(
+        "{} transitions and {} other records",
+        counts.transitions,
+        counts.records.saturating_sub(counts.transitions)
+    )
 }
 
 /// A time for people.

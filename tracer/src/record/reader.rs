@@ -7,6 +7,8 @@ use crate::batch::Batch;
 
 /// Read at a time.
 const CHUNK: usize = 256 << 10;
+/// Frames in a row that are searched for another one in them: no file is to make work of each of its bytes.
+const MAX_CUT_SHORT: u32 = 64;
 
 /// Reads the frames of one file, in the order of the file.
 ///
@@ -30,6 +32,8 @@ pub struct Reader<R> {
     /// What the next block should say was before it.
     expected: Option<Counts>,
     last_ns: Option<u64>,
+    /// Frames in a row that were cut short.
+    cut_short: u32,
 }
 
 /// What comes next in a file.
@@ -43,6 +47,8 @@ pub enum Found {
     Damage(Damage),
     /// A frame of a kind unknown to this version, passed over.
     Unknown(Head),
+    /// A frame that belongs before what was expected, passed over: it stands here a second time, or too late.
+    Late(Head),
     /// The file ends here, for now.
     Nothing {
         /// Bytes at the end that are no whole frame.
@@ -83,6 +89,7 @@ impl<R: Read> Reader<R> {
             tag: None,
             expected: None,
             last_ns: None,
+            cut_short: 0,
         })
     }
 
@@ -151,6 +158,15 @@ impl<R: Read> Reader<R> {
                     if let Some(damage) = self.gap_before(&head) {
                         return Ok(Found::Damage(damage));
                     }
+                    if self.is_late(&head) {
+                        self.skip = HEAD as u64 + u64::from(head.stored);
+                        return Ok(Found::Late(head));
+                    }
+                    if let Some(bytes) = self.cut_short(&head)? {
+                        self.lost_at.get_or_insert(self.offset);
+                        self.consume(bytes);
+                        continue;
+                    }
                     if let Some(found) = self.open(&head)? {
                         return Ok(found);
                     }
@@ -183,7 +199,12 @@ impl<R: Read> Reader<R> {
     /// Whether something is missing before a frame that is here; to be asked once.
     fn gap_before(&mut self, head: &Head) -> Option<Damage> {
         let lost_at = self.lost_at.take();
-        let expected = self.expected.replace(head.before);
+        let expected = self.expected;
+        // What comes late does not take back what was read: it is still what comes next that is expected.
+        let is_late = self.is_late(head);
+        if !is_late {
+            self.expected = Some(head.before);
+        }
         let missing = expected.map(|expected| expected.until(head.before));
         let is_missing = missing.is_some_and(|missing| missing != Counts::default());
         if lost_at.is_none() && !is_missing {
@@ -195,13 +216,18 @@ impl<R: Read> Reader<R> {
             bytes: self.offset - offset,
             missing,
             after_ns: self.last_ns,
-            before_ns: Some(head.first_ns),
+            before_ns: (!is_late).then_some(head.first_ns),
             what: if lost_at.is_some() {
                 "these bytes are no part of a recording".to_owned()
             } else {
                 "blocks are missing".to_owned()
             },
         })
+    }
+
+    fn is_late(&self, head: &Head) -> bool {
+        self.expected
+            .is_some_and(|expected| head.before.records < expected.records)
     }
 
     /// Takes a frame whose head is at hand. `None` while its payload is not.
@@ -247,6 +273,39 @@ impl<R: Read> Reader<R> {
         };
         self.consume(length);
         Ok(Some(found))
+    }
+
+    /// After how many bytes of a frame another one follows, though it should be longer: what follows is
+    /// not to be lost with it.
+    fn cut_short(&mut self, head: &Head) -> io::Result<Option<usize>> {
+        let stored = usize::try_from(head.stored).unwrap_or(usize::MAX);
+        if stored > MAX_PAYLOAD {
+            return Ok(None);
+        }
+        let length = HEAD + stored;
+        self.fill(length)?;
+        let payload = self.unread().get(HEAD..length);
+        if payload.is_some_and(|payload| head.is_whole(payload)) {
+            self.cut_short = 0;
+            return Ok(None);
+        }
+        if self.cut_short >= MAX_CUT_SHORT {
+            return Ok(None);
+        }
+        self.fill(length + HEAD)?;
+        let frame = self.unread();
+        let tag = self.tag.unwrap_or(head.session);
+        let is_head = |at: &usize| {
+            let bytes = frame.get(*at..).and_then(|bytes| bytes.first_chunk());
+            let next = bytes.and_then(Head::parse);
+            next.is_some_and(|next| next.session == tag)
+        };
+        let starts = frame.windows(MAGIC.len()).take(length).enumerate();
+        let next = starts
+            .filter_map(|(at, window)| (*window == MAGIC && at >= HEAD).then_some(at))
+            .find(is_head);
+        self.cut_short += u32::from(next.is_some());
+        Ok(next)
     }
 
     fn damaged(&mut self, head: &Head, what: String) -> Found {

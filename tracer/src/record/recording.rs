@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ use crate::session::Lost;
 /// How far into a file whose header is damaged a copy of it is looked for; the writer puts one in more
 /// often than that.
 const HEADER_WITHIN: u64 = 64 << 20;
+/// Stretches that were not read, remembered one by one.
+const MAX_UNREAD: usize = 1 << 16;
 
 /// Why a file cannot be read at all.
 #[derive(Debug, Error)]
@@ -98,6 +101,12 @@ pub struct Recording {
     torn: u64,
     beyond: u64,
     unknown: u64,
+    /// Which records were not read, by their numbers in the session: up to the latest that was.
+    unread: Vec<Range<u64>>,
+    twice: Counts,
+    too_late: Counts,
+    /// Whether what came last was late.
+    is_late: bool,
 }
 
 type Source = Box<dyn Read + Send>;
@@ -139,6 +148,10 @@ pub struct End {
     pub beyond: u64,
     /// Rows and frames of kinds that this version does not know: passed over.
     pub unknown: u64,
+    /// What stands in the files once more: it was read once.
+    pub twice: Counts,
+    /// What stands behind later blocks, and was not read.
+    pub too_late: Counts,
 }
 
 /// What stands at the end of the last file.
@@ -192,6 +205,8 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Recording>, OpenError> {
 impl Recording {
     fn new(header: Header, mut parts: Vec<Part>) -> Self {
         parts.sort_by_key(|part| part.number);
+        let unread =
+            Vec::from_iter((header.before.records > 0).then_some(0..header.before.records));
         Self {
             translation: Translation::from(&header.wire),
             expected: header.before,
@@ -209,6 +224,10 @@ impl Recording {
             torn: 0,
             beyond: 0,
             unknown: 0,
+            unread,
+            twice: Counts::default(),
+            too_late: Counts::default(),
+            is_late: false,
         }
     }
 
@@ -235,14 +254,23 @@ impl Recording {
                 path: name(&self.path),
                 source,
             })?;
-            if let Some(expected) = reader.expected() {
-                self.expected = expected;
-            }
+            let expected = reader.expected().unwrap_or(self.expected);
+            let before = std::mem::replace(&mut self.expected, expected);
             match found {
                 Found::Header(_) => {}
                 Found::Unknown(_) => self.unknown += 1,
-                Found::Damage(damage) => return Ok(self.damaged(damage)),
+                Found::Damage(damage) => {
+                    self.note_unread(before.records..expected.records);
+                    return Ok(self.damaged(damage));
+                }
+                Found::Late(head) => self.note_late(&head),
+                // What tells of time alone has no number by which it would be late.
+                Found::Block(head)
+                    if self.is_late
+                        && head.counts == Counts::default()
+                        && head.last_ns < self.last_ns => {}
                 Found::Block(head) => {
+                    self.is_late = false;
                     let lead = self.take_block(&head);
                     return Ok(self.inputs(lead));
                 }
@@ -260,6 +288,33 @@ impl Recording {
                 }
             }
         }
+    }
+
+    fn note_unread(&mut self, records: Range<u64>) {
+        if records.is_empty() {
+            return;
+        }
+        let is_full = self.unread.len() >= MAX_UNREAD;
+        match self.unread.last_mut() {
+            Some(last) if last.end == records.start || is_full => last.end = records.end,
+            Some(_) | None => self.unread.push(records),
+        }
+    }
+
+    fn note_late(&mut self, head: &Head) {
+        self.is_late = true;
+        let number = head.before.records;
+        let at = self.unread.partition_point(|range| range.end <= number);
+        let unread = self
+            .unread
+            .get(at)
+            .is_some_and(|range| range.start <= number);
+        let total = if unread {
+            &mut self.too_late
+        } else {
+            &mut self.twice
+        };
+        *total = total.plus(head.counts);
     }
 
     fn damaged(&mut self, damage: Damage) -> Step<'_> {
@@ -337,17 +392,16 @@ impl Recording {
             how,
             beyond: self.beyond,
             unknown: self.unknown,
+            twice: self.twice,
+            too_late: self.too_late,
         })
     }
 
     /// Opens the next file, if there is one.
     fn open_next(&mut self) -> Result<bool, OpenError> {
-        if self.ended.is_some() {
-            return Ok(false);
-        }
         let part = match self.parts.pop_front() {
             Some(part) => part,
-            None if self.follow && self.continued => {
+            None if self.ended.is_none() && self.follow && self.continued => {
                 match files::successor(&self.path, self.part) {
                     Some((path, number)) => Part {
                         path,
@@ -472,7 +526,7 @@ fn first_header(reader: &mut Reader<Source>, path: &Path) -> Result<Header, Open
         Found::Nothing { torn: 0 } => Err(OpenError::Empty { path: name(path) }),
         Found::Nothing { .. } => foreign(": its header is cut short"),
         Found::Damage(_) => foreign(": its header is damaged, or it never was one"),
-        Found::Block(_) | Found::Unknown(_) => foreign(": it has no header"),
+        Found::Block(_) | Found::Unknown(_) | Found::Late(_) => foreign(": it has no header"),
     }
 }
 
@@ -495,7 +549,7 @@ fn search_header(path: &Path) -> Result<Option<Header>, OpenError> {
         match found {
             Found::Header(_) => return parse_header(reader.payload(), path).map(Some),
             Found::Nothing { .. } => return Ok(None),
-            Found::Block(_) | Found::Unknown(_) | Found::Damage(_) => {}
+            Found::Block(_) | Found::Unknown(_) | Found::Late(_) | Found::Damage(_) => {}
         }
     }
 }

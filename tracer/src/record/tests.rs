@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::frame::Counts;
 use super::*;
 use crate::diagnose::Sources;
 use crate::input::Input;
@@ -210,6 +211,13 @@ const WHOLE: End = End {
     how: Close::Whole,
     beyond: 0,
     unknown: 0,
+    twice: NONE,
+    too_late: NONE,
+};
+
+const NONE: Counts = Counts {
+    records: 0,
+    transitions: 0,
 };
 
 #[test]
@@ -391,6 +399,99 @@ fn the_same_part_twice_is_refused() {
     std::fs::copy(&one, &other).unwrap();
     let error = open(&[one, other]).err().unwrap();
     assert!(matches!(error, OpenError::Twice { .. }), "{error}");
+}
+
+/// A session in several files, and what is in each.
+fn set(scratch: &Scratch) -> (Vec<Owned>, Vec<Vec<u8>>) {
+    let limits = Limits {
+        rotate_size: Some(64 << 10),
+        ..Limits::default()
+    };
+    let story = story(20_000);
+    write(&scratch.path("s.tracer"), limits, &story).unwrap();
+    let files = scratch.paths().into_iter();
+    (
+        story,
+        files.map(|path| std::fs::read(path).unwrap()).collect(),
+    )
+}
+
+fn joined(scratch: &Scratch, name: &str, pieces: &[&[u8]]) -> PathBuf {
+    let path = scratch.path(name);
+    std::fs::write(&path, pieces.concat()).unwrap();
+    path
+}
+
+#[test]
+fn what_is_there_twice_is_read_once_and_told() {
+    let scratch = Scratch::new();
+    let (story, files) = set(&scratch);
+    let whole = files.concat();
+    let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    let all = Counts {
+        records: 20_000,
+        transitions: 20_000,
+    };
+
+    let twice = joined(&scratch, "whole-whole", &[&whole, &whole]);
+    let expected = End {
+        twice: all,
+        ..WHOLE
+    };
+    assert_eq!(read(&[twice]), (story.clone(), Vec::new(), expected));
+
+    let again = joined(&scratch, "1-1-2", &[files[0], &files.concat()]);
+    let (inputs, damage, end) = read(&[again]);
+    assert_eq!((inputs, damage), (story.clone(), Vec::new()));
+    assert_eq!((end.how, end.too_late), (Close::Whole, NONE));
+    let of_the_first = end.twice;
+    assert!(of_the_first.records > 0 && of_the_first.records < 20_000);
+
+    // A file that is in another one too, and the end of the session before it.
+    let overlapping = [
+        joined(&scratch, "1-to-last", &[&whole]),
+        joined(&scratch, "2", &[files[1]]),
+    ];
+    let (inputs, damage, end) = read(&overlapping);
+    assert_eq!((inputs, damage), (story.clone(), Vec::new()));
+    assert!(end.twice.records > 0 && end.how == Close::Whole, "{end:?}");
+
+    // What the first lacks is taken from the second.
+    let torn = joined(&scratch, "torn-whole", &[&whole[..whole.len() / 2], &whole]);
+    let (inputs, damage, end) = read(&[torn]);
+    assert_eq!(records(&inputs), records(&story));
+    let [damage] = damage.as_slice() else {
+        panic!("{damage:?}");
+    };
+    assert_eq!((damage.missing, damage.before_ns), (Some(NONE), None));
+    assert!(end.twice.records > 0 && end.how == Close::Whole, "{end:?}");
+}
+
+#[test]
+fn what_stands_behind_later_blocks_is_not_read_and_told() {
+    let scratch = Scratch::new();
+    let (story, files) = set(&scratch);
+    let [first, second, rest @ ..] = files.as_slice() else {
+        panic!("{} files", files.len());
+    };
+    let path = joined(&scratch, "2-1", &[second, first]);
+    let (inputs, damage, end) = read(&[path]);
+    assert!(damage.is_empty(), "{damage:?}");
+    assert!(end.too_late.records > 0 && end.twice == NONE, "{end:?}");
+    let late = usize::try_from(end.too_late.records).unwrap();
+    let inputs = records(&inputs);
+    assert_eq!(inputs, records(&story)[late..late + inputs.len()]);
+
+    let rest = rest.concat();
+    let path = joined(&scratch, "1-3-2", &[first, &rest, second]);
+    let (inputs, damage, end) = read(&[path]);
+    let [damage] = damage.as_slice() else {
+        panic!("{damage:?}");
+    };
+    assert_eq!(damage.missing, Some(end.too_late));
+    assert_eq!((end.twice, end.how), (NONE, Close::Whole));
+    let read = records(&inputs).len() as u64;
+    assert_eq!(read + end.too_late.records, 20_000);
 }
 
 #[test]

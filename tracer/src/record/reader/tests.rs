@@ -54,7 +54,7 @@ fn read(file: &[u8]) -> (Vec<u8>, Vec<Damage>, u64) {
     let (mut numbers, mut damage) = (Vec::new(), Vec::new());
     loop {
         match reader.read().unwrap() {
-            Found::Header(_) | Found::Unknown(_) => {}
+            Found::Header(_) | Found::Unknown(_) | Found::Late(_) => {}
             Found::Block(_) => numbers.extend(reader.rows().iter().map(|row| row[30])),
             Found::Damage(found) => damage.push(found),
             Found::Nothing { torn } => return (numbers, damage, torn),
@@ -206,7 +206,7 @@ fn a_file_that_grows_is_read_as_it_grows() {
             Found::Block(_) => numbers.extend(reader.rows().iter().map(|row| row[30])),
             Found::Nothing { .. } if reader.source.file.is_empty() => idle += 1,
             Found::Header(_) | Found::Nothing { .. } => {}
-            other @ (Found::Damage(_) | Found::Unknown(_)) => panic!("{other:?}"),
+            other @ (Found::Damage(_) | Found::Unknown(_) | Found::Late(_)) => panic!("{other:?}"),
         }
     }
     assert_eq!(numbers, all());
