@@ -133,11 +133,12 @@ impl<'a> Source<'a> {
             let Some(end) = end else {
                 return Ok(false);
             };
+            // What was not written was not shown either: no totals of it.
+            end.written?;
             if tell {
                 let uncounted = end.session.uncounted_losses();
                 talk_at_the_end(&closing_words(&end.totals, uncounted));
             }
-            end.written?;
             if end.exit != Exit::Ok {
                 exit = end.exit;
             }
