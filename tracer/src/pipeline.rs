@@ -288,8 +288,10 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Listens for signals from now on. To be made before any file is, so that none is left without its end.
-    pub fn new(duration: Option<Duration>) -> Self {
+    /// Listens for signals from now on. To be made in a runtime, and before anything else is, so that
+    /// nothing is left without its end.
+    #[expect(clippy::new_without_default, reason = "it takes over the signals")]
+    pub fn new() -> Self {
         let kinds = [
             SignalKind::interrupt(),
             SignalKind::terminate(),
@@ -307,9 +309,14 @@ impl Stop {
                         .ok()
                 })
                 .collect(),
-            // A time beyond what the clock can hold is no limit.
-            deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
+            deadline: None,
         }
+    }
+
+    /// Likewise once so much time has passed from now on.
+    pub fn after(&mut self, duration: Duration) {
+        // A time beyond what the clock can hold is no limit.
+        self.deadline = Instant::now().checked_add(duration);
     }
 
     /// Resolves when it is time to stop.

@@ -35,12 +35,20 @@ pub(super) struct Live<'a> {
     pub(super) session: Session,
     /// What is to be asked for, if the kernel can be asked.
     wish: Option<Wish>,
+    /// Until the run begins.
+    start: Option<(Runtime, Stop)>,
 }
 
 impl<'a> Live<'a> {
     /// Attaches what the arguments ask for.
     pub(super) fn open(filters: &'a FilterArgs, limits: &'a LimitArgs) -> Result<Self, Failure> {
         logging::init(limits.verbose);
+        // First of all: a signal that comes while all is attached ends the run as it begins.
+        let runtime = runtime()?;
+        let stop = {
+            let _context = runtime.enter();
+            Stop::new()
+        };
         raise_file_limit();
         let filter = filter(filters);
         tell_what_cannot_match(filters);
@@ -68,7 +76,18 @@ impl<'a> Live<'a> {
             early,
             session,
             wish,
+            start: Some((runtime, stop)),
         })
+    }
+
+    /// What the run is to go on in, and what ends it. To be asked once.
+    pub(super) fn start(&mut self) -> Result<(Runtime, Stop), Failure> {
+        let taken = || cannot_start(&std::io::ErrorKind::AlreadyExists.into());
+        let (runtime, mut stop) = self.start.take().ok_or_else(taken)?;
+        if let Some(duration) = self.limits.duration {
+            stop.after(duration);
+        }
+        Ok((runtime, stop))
     }
 
     /// Which ways there are to hear of mini-sockets.
@@ -101,8 +120,8 @@ impl<'a> Live<'a> {
     ) -> Result<Option<End>, Failure> {
         let poller = self.poller(viewing.time_wait)?;
         let flow = self.flow(renderer, viewing);
-        let (totals, ending) = runtime()?.block_on(async {
-            let stop = Stop::new(self.limits.duration);
+        let (runtime, stop) = self.start()?;
+        let (totals, ending) = runtime.block_on(async {
             let mut view = View::new(flow, to.output()?);
             let clock = self.session.clock;
             let end_ns =

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use super::args::{MAX_CONNECTIONS, RecordArgs};
 use super::destination::Destination;
 use super::exit::{Exit, Failure, talk};
-use super::live::{Live, cannot_start, runtime, talk_at_the_end};
+use super::live::{Live, cannot_start, talk_at_the_end};
+use super::recorded::time;
 use super::source::Viewing;
 use super::trace::{renderer, time_wait};
 use crate::flow::Flow;
 use crate::input::Input;
 use crate::kernel::port_limits;
-use crate::pipeline::{self, Consumer, Stop, View};
+use crate::pipeline::{self, Consumer, View};
 use crate::record::frame::Counts;
 use crate::record::{
     Header, Limits, Place, RecordedFilter, Recorder, Target, WriteError, Written, sudo_caller,
@@ -62,8 +63,8 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
     };
     // Whoever replays it may want to wait for each end.
     let poller = live.poller(TimeWait::Wait)?;
-    runtime()?.block_on(async {
-        let stop = Stop::new(live.limits.duration);
+    let (runtime, stop) = live.start()?;
+    runtime.block_on(async {
         let beside = match (arguments.tee, arguments.count) {
             (Some(format), _) => {
                 let renderer = renderer(format, arguments.names, arguments.color);
@@ -169,6 +170,7 @@ impl From<WriteError> for Failure {
         let exit = match &error {
             WriteError::Io { .. }
             | WriteError::File(_)
+            | WriteError::Gone { .. }
             | WriteError::ReaderGone
             | WriteError::Stuck => Exit::Output,
             WriteError::Header(_) | WriteError::Start(_) => Exit::Failed,
@@ -248,6 +250,8 @@ impl Recording {
     async fn finish(self, end_ns: u64, run: Duration, session: &Session) -> Result<Exit, Failure> {
         self.progress.clear();
         let lost = self.recorder.lost();
+        let taken_in = self.recorder.counts();
+        let progress = self.recorder.progress();
         let files = self.recorder.finish(end_ns).await;
         let mut shown = Ok(());
         if let Beside::View(view) = self.beside {
@@ -255,22 +259,30 @@ impl Recording {
             shown = Destination::Stdout.written(ending).unwrap_or(Ok(()));
             let text = closing_words(&totals, session.uncounted_losses());
             talk_at_the_end(&text);
-        } else {
+        } else if files.is_ok() || lost != Lost::default() {
             tell_losses(&lost, session);
         }
         let files = match files {
             Ok(files) => files,
             Err(WriteError::ReaderGone) => return Ok(Exit::Ok),
             Err(error) => {
-                let what = error.to_string();
+                let mut what = error.to_string();
+                let missing = progress.counts().until(taken_in).transitions;
                 let hint = "hint: what was written before can be replayed";
-                let has_hint = what.contains("\nhint: ");
-                let failure = Failure::from(error);
-                return Err(if has_hint {
-                    failure
-                } else {
-                    Failure::new(failure.exit(), format!("{what}\n{hint}"))
-                });
+                let is_gone = matches!(error, WriteError::Gone { .. });
+                if missing > 0 && !is_gone {
+                    let last = time(
+                        &session.clock,
+                        progress.last_ns().max(session.clock.mono_ns),
+                    );
+                    let lines =
+                        format!("\n{missing} transitions after {last} are not in the recording");
+                    what.insert_str(what.find("\nhint: ").unwrap_or(what.len()), &lines);
+                }
+                if !what.contains("\nhint: ") {
+                    let _ = write!(what, "\n{hint}");
+                }
+                return Err(Failure::new(Failure::from(error).exit(), what));
             }
         };
         talk(&told(&files, run));

@@ -97,7 +97,7 @@ impl<'a> Recorded<'a> {
         session.filters.extend(describe_filters(self.filters));
         let flow = self.flow(renderer, viewing, &session)?;
         let (notes, totals, ending) = runtime()?.block_on(async {
-            let mut stop = Stop::new(None);
+            let mut stop = Stop::new();
             let mut view = View::new(flow, to.output()?);
             let mut notes = Notes::new(self.recording.header());
             let end_ns = feed(&mut self.recording, &mut view, &mut notes, &mut stop).await?;
@@ -423,7 +423,7 @@ fn in_words(counts: Counts) -> String {
 }
 
 /// A time for people.
-fn time(clock: &ClockMap, mono_ns: u64) -> String {
+pub(super) fn time(clock: &ClockMap, mono_ns: u64) -> String {
     let wall_ns = i128::from(clock.wall_ns(mono_ns));
     Timestamp::from_nanosecond(wall_ns).map_or_else(
         |_| format!("{mono_ns} ns"),

@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, fchown, openat, renameat, renameat_with,
-    statat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, fchown, flock, openat,
+    renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
@@ -33,6 +34,9 @@ pub enum FileError {
     /// It is there and no regular file.
     #[error("{0} is no regular file, and is not replaced")]
     Special(String),
+    /// It is there and not complete yet.
+    #[error("{0} is still being written by another tracer, and is not replaced")]
+    Busy(String),
     /// The path has no file name.
     #[error("{0} names no file")]
     NoName(String),
@@ -188,7 +192,39 @@ impl Place {
             Errno::LOOP => FileError::Link(self.path(name)),
             other => self.failed(name, other.into()),
         })?;
+        // For `is_busy`. Not every file system can.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(File::from(file))
+    }
+
+    /// Whether a run holds a file open that it made.
+    fn is_busy(&self, name: &OsStr) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        openat(&self.directory, name, flags, Mode::empty()).is_ok_and(|file| {
+            flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+        })
+    }
+
+    /// Whether a file that this run made, and wrote `size` bytes to, is no longer there as it should be.
+    pub(super) fn what_became_of(
+        &self,
+        name: &OsStr,
+        file: &File,
+        size: u64,
+    ) -> io::Result<Option<&'static str>> {
+        let held = file.metadata()?;
+        let there = match statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) => Some((there.st_dev, there.st_ino)),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(errno.into()),
+        };
+        Ok(match there {
+            None if held.nlink() == 0 => Some("was removed"),
+            None => Some("was moved away"),
+            Some(there) if there != (held.dev(), held.ino()) => Some("was replaced"),
+            Some(_) if held.len() < size => Some("was cut short"),
+            Some(_) => None,
+        })
     }
 
     fn give_away(&self, file: &File) -> io::Result<()> {
@@ -214,6 +250,9 @@ impl Place {
         };
         match there {
             FileType::Symlink => Err(FileError::Link(self.path(name))),
+            FileType::RegularFile if self.force && self.is_busy(name) => {
+                Err(FileError::Busy(self.path(name)))
+            }
             FileType::RegularFile if self.force => Ok(true),
             FileType::RegularFile => Err(FileError::Exists(self.path(name))),
             FileType::Directory

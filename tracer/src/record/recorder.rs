@@ -191,8 +191,8 @@ impl Recorder {
     }
 
     /// How far the writer is.
-    pub fn progress(&self) -> &Progress {
-        &self.progress
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Ends the session at `now_ns`, and waits until all is on the disk.

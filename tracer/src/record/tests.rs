@@ -349,6 +349,52 @@ fn limits_are_kept() {
 }
 
 #[test]
+fn a_file_that_is_taken_away_is_told() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("removed", |path| std::fs::remove_file(path).unwrap()),
+        ("moved", |path| {
+            std::fs::rename(path, path.with_extension("old")).unwrap();
+        }),
+        ("replaced", |path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::write(path, "").unwrap();
+        }),
+        ("cut short", |path| std::fs::write(path, "").unwrap()),
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    for (word, change) in changes {
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
+        let place = Place::new(&path, false, None).unwrap();
+        let ended = runtime.block_on(async {
+            let target = Target::Files(place);
+            let recorder = Recorder::start(target, Limits::default(), header()).unwrap();
+            change(&path);
+            recorder.finish(END_NS).await
+        });
+        let Err(WriteError::Gone { what, .. }) = ended else {
+            panic!("{word}: {ended:?}");
+        };
+        assert!(what.contains(word), "{what}");
+    }
+}
+
+#[test]
+fn a_file_that_is_being_recorded_is_not_replaced() {
+    let scratch = Scratch::new();
+    let path = scratch.path("s");
+    let first = Place::new(&path, false, None).unwrap();
+    let recorder = Recorder::start(Target::Files(first), Limits::default(), header()).unwrap();
+    let second = Place::new(&path, true, None).unwrap();
+    assert!(matches!(second.check(), Err(FileError::Busy(_))));
+    drop(recorder);
+}
+
+#[test]
 fn files_are_rotated_by_time_though_nothing_happens() {
     let scratch = Scratch::new();
     let limits = Limits {

@@ -73,6 +73,16 @@ pub enum WriteError {
         /// Why.
         source: io::Error,
     },
+    /// Something else has taken the file away.
+    #[error(
+        "{path} {what} while it was being recorded\nhint: nothing but tracer is to touch a recording before it ends; record again"
+    )]
+    Gone {
+        /// Which.
+        path: String,
+        /// What became of it.
+        what: &'static str,
+    },
     /// A file cannot be made.
     #[error(transparent)]
     File(#[from] FileError),
@@ -107,12 +117,28 @@ pub struct Written {
 pub struct Progress {
     bytes: AtomicU64,
     files: AtomicU32,
+    records: AtomicU64,
+    transitions: AtomicU64,
+    last_ns: AtomicU64,
 }
 
 impl Progress {
     /// Bytes written.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What is in the files.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            records: self.records.load(Ordering::Relaxed),
+            transitions: self.transitions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The latest time of that (`CLOCK_MONOTONIC`, ns); 0 before there is any.
+    pub fn last_ns(&self) -> u64 {
+        self.last_ns.load(Ordering::Relaxed)
     }
 
     /// Files begun.
@@ -296,6 +322,15 @@ impl Writer {
         self.write(frame)?;
         self.context.before = self.context.before.plus(counts);
         self.last_ns = self.last_ns.max(last_ns);
+        let Counts {
+            records,
+            transitions,
+        } = self.context.before;
+        self.progress.records.store(records, Ordering::Relaxed);
+        self.progress
+            .transitions
+            .store(transitions, Ordering::Relaxed);
+        self.progress.last_ns.store(self.last_ns, Ordering::Relaxed);
         if self.size() - self.header_at >= HEADER_EVERY {
             self.copy_header()?;
         }
@@ -390,6 +425,8 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        // What is written behind a cut would hide it.
+        self.ensure_it_is_there()?;
         if let Err(error) = self.file.write_all(bytes) {
             // Half a block is of no use. That it cannot be taken back does no harm either.
             if matches!(self.target, Target::Files(_)) {
@@ -409,8 +446,24 @@ impl Writer {
             Target::Stream(_) => Ok(()),
             Target::Files(_) => {
                 let synced = self.file.sync_data();
-                self.io(synced)
+                self.io(synced)?;
+                self.ensure_it_is_there()
             }
+        }
+    }
+
+    /// That a file is written to does not say that it can be found, and that nobody cut it.
+    fn ensure_it_is_there(&self) -> Result<(), WriteError> {
+        let (Target::Files(place), Some((name, size))) = (&self.target, self.files.back()) else {
+            return Ok(());
+        };
+        let changed = place.what_became_of(name, &self.file, *size);
+        match self.io(changed)? {
+            None => Ok(()),
+            Some(what) => Err(WriteError::Gone {
+                path: place.path(name),
+                what,
+            }),
         }
     }
 
