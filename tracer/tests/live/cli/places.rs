@@ -47,6 +47,10 @@ pub(super) fn full_disk() -> Result<Verdict> {
         stderr.contains("cannot write") && stderr.contains("No space left on device"),
         "it does not say why: {stderr}"
     );
+    ensure!(
+        !stderr.contains("shown in"),
+        "it says that it was shown: {stderr}"
+    );
     Ok(Verdict::Passed)
 }
 
