@@ -332,12 +332,15 @@ impl Notes {
             Some(missing) => format!("{}{between} are lost", in_words(missing)),
             None => format!("an unknown number of records{between} are lost"),
         };
+        let place = match (damage.bytes, damage.offset) {
+            (0, 0) => String::new(),
+            (0, offset) => format!(" (at offset {offset})"),
+            (bytes, offset) => format!(" ({bytes} bytes at offset {offset})"),
+        };
         talk(&format!(
-            "tracer: {}: {} ({} bytes at offset {}): {missing}",
+            "tracer: {}: {}{place}: {missing}",
             path.display(),
             damage.what,
-            damage.bytes,
-            damage.offset,
         ));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -107,6 +107,8 @@ pub struct Recording {
     too_late: Counts,
     /// Whether what came last was late.
     is_late: bool,
+    /// Parts between the file that was begun last and the one before.
+    skipped: Option<RangeInclusive<u32>>,
 }
 
 type Source = Box<dyn Read + Send>;
@@ -228,6 +230,7 @@ impl Recording {
             twice: Counts::default(),
             too_late: Counts::default(),
             is_late: false,
+            skipped: None,
         }
     }
 
@@ -257,7 +260,12 @@ impl Recording {
             let expected = reader.expected().unwrap_or(self.expected);
             let before = std::mem::replace(&mut self.expected, expected);
             match found {
-                Found::Header(_) => {}
+                // Of a later part, where files were joined.
+                Found::Header(_) => {
+                    if let Ok(header) = Header::parse(reader.payload()) {
+                        self.part = self.part.max(header.part);
+                    }
+                }
                 Found::Unknown(_) => self.unknown += 1,
                 Found::Damage(damage) => {
                     self.note_unread(before.records..expected.records);
@@ -271,6 +279,7 @@ impl Recording {
                         && head.last_ns < self.last_ns => {}
                 Found::Block(head) => {
                     self.is_late = false;
+                    self.skipped = None;
                     let lead = self.take_block(&head);
                     return Ok(self.inputs(lead));
                 }
@@ -317,7 +326,16 @@ impl Recording {
         *total = total.plus(head.counts);
     }
 
-    fn damaged(&mut self, damage: Damage) -> Step<'_> {
+    fn damaged(&mut self, mut damage: Damage) -> Step<'_> {
+        if let Some(parts) = self.skipped.take().filter(|_| damage.bytes == 0) {
+            let are = match (*parts.start(), *parts.end()) {
+                (one, other) if one == other => format!("part {one} of the session was"),
+                (first, last) => format!("parts {first} to {last} of the session were"),
+            };
+            damage.what = format!("{are} not given, or removed before being read");
+        } else if damage.offset == 0 && damage.missing == Some(Counts::default()) {
+            "the header is damaged, its copy was used".clone_into(&mut damage.what);
+        }
         if let Some(missing) = damage.missing {
             let evidence = missing.records.saturating_sub(missing.transitions);
             self.damaged.damaged = self.damaged.damaged.saturating_add(missing.transitions);
@@ -418,6 +436,8 @@ impl Recording {
             None => reader_of(Box::new(open_file(&part.path)?), &part.path)?,
         };
         reader.expect(self.header.tag(), self.expected);
+        self.skipped = (part.number > self.part.saturating_add(1))
+            .then(|| self.part.saturating_add(1)..=part.number.saturating_sub(1));
         self.part = part.number;
         self.path = part.path;
         self.continued = false;

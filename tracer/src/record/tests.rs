@@ -287,6 +287,7 @@ fn a_missing_file_of_a_set_is_told() {
         panic!("{damage:?}");
     };
     let missing = damage.missing.unwrap();
+    assert!(damage.what.contains("part 2 of"), "{}", damage.what);
     let records = inputs
         .iter()
         .filter(|input| matches!(input, Owned::Record(_)))
@@ -434,6 +435,10 @@ fn a_damaged_header_is_taken_from_its_copy() {
     let (inputs, damage, end) = read(&scratch.paths());
     assert_eq!(end, WHOLE);
     assert_eq!(damage.len(), 1);
+    assert!(
+        damage[0].what.contains("the header is damaged"),
+        "{damage:?}"
+    );
     assert_eq!(records(&inputs), records(&story));
 }
 
@@ -536,6 +541,14 @@ fn what_stands_behind_later_blocks_is_not_read_and_told() {
     };
     assert_eq!(damage.missing, Some(end.too_late));
     assert_eq!((end.twice, end.how), (NONE, Close::Whole));
+
+    // A file of the first two parts, and one of the fourth.
+    let given = [
+        joined(&scratch, "1-2", &[first, second]),
+        joined(&scratch, "4", &[&files[3]]),
+    ];
+    let (_, damage, _) = read(&given);
+    assert!(damage[0].what.contains("part 3 of"), "{damage:?}");
     let read = records(&inputs).len() as u64;
     assert_eq!(read + end.too_late.records, 20_000);
 }
