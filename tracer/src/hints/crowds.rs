@@ -70,6 +70,8 @@ struct Group {
     leaks: u64,
     /// The network namespace of all of these; `None` where they are of several, or not known.
     leaks_netns: Option<u32>,
+    /// Since when the first of them is there.
+    leaks_since_ns: u64,
     /// How many leaks are worth a line; 0 for the first.
     leaks_told: u64,
     /// The rules that were told of it: one bit each.
@@ -224,8 +226,15 @@ impl Crowds {
         told
     }
 
-    /// A connection of `owner` turned out to be stuck in `CLOSE_WAIT`; `conn` is one of them.
-    pub(super) fn leaks(&mut self, conn: &Connection, after_ns: u64, now_ns: u64) -> Option<Told> {
+    /// A connection of `owner` turned out to be stuck in `CLOSE_WAIT`; `conn` is one of them, since `since_ns`.
+    /// With what is told, since when the first of all is there.
+    pub(super) fn leaks(
+        &mut self,
+        conn: &Connection,
+        since_ns: u64,
+        after_ns: u64,
+        now_ns: u64,
+    ) -> Option<(Told, u64)> {
         let pid = conn.owner.pid?;
         let key = Key::Of { pid };
         let group = self.group(key, now_ns);
@@ -234,7 +243,12 @@ impl Crowds {
         } else if group.leaks_netns != conn.netns {
             group.leaks_netns = None;
         }
+        group.leaks_since_ns = match group.leaks {
+            0 => since_ns,
+            _ => group.leaks_since_ns.min(since_ns),
+        };
         group.leaks += 1;
+        let all_since_ns = group.leaks_since_ns;
         if group.leaks < LEAKS || group.leaks < group.leaks_told.saturating_mul(10) {
             return None;
         }
@@ -242,7 +256,7 @@ impl Crowds {
         let many = Many::new(group.leaks, after_ns);
         let netns = group.leaks_netns;
         let told = many_told("close_wait_many", &many, conn.role, conn.owner, now_ns)?;
-        Some(Told { netns, ..told })
+        Some((Told { netns, ..told }, all_since_ns))
     }
 
     /// It has left `CLOSE_WAIT`.

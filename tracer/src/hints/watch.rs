@@ -330,7 +330,7 @@ impl Watch {
             }
         }
         if due.state == State::CloseWait && !told.is_empty() {
-            told.extend(self.leak(conn, now_ns));
+            told.extend(self.leak(conn, due.since_ns, now_ns));
         }
         told
     }
@@ -358,9 +358,15 @@ impl Watch {
         Some(Told::about(conn, hint, None, run.last_ns))
     }
 
-    fn leak(&mut self, conn: &Connection, now_ns: u64) -> Option<Told> {
+    fn leak(&mut self, conn: &Connection, since_ns: u64, now_ns: u64) -> Option<Told> {
         self.told.entry(conn.id).or_default().leaked_by = conn.owner.pid;
-        self.crowds.leaks(conn, self.after_ns, now_ns)
+        let (mut many, all_since_ns) = self.crowds.leaks(conn, since_ns, self.after_ns, now_ns)?;
+        if self.lost_ns.is_some_and(|lost_ns| lost_ns >= all_since_ns) {
+            many.hint
+                .text
+                .push_str("; events were lost, some may have moved on");
+        }
+        Some(many)
     }
 
     fn was_told(&self, conn: ConnId, name: &str) -> bool {
