@@ -227,13 +227,17 @@ impl Layout {
 
     /// Either way two counters that lie side by side, so that one read is enough.
     fn resolve_segments(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
-        let pair = |layout: &mut Self, all, of_data| {
+        let pair = |layout: &mut Self, all: &'static str, of_data: &'static str| {
             let offset = layout.find(btf, "tcp_sock", all, Some(4))?;
             let other = layout.find(btf, "tcp_sock", of_data, Some(4))?;
             if other.checked_sub(offset) == Some(4) {
                 Ok(offset)
             } else {
-                Err(BtfError::Malformed("a field lies where no kernel has it"))
+                Err(BtfError::Apart {
+                    parent: "tcp_sock",
+                    first: all,
+                    second: of_data,
+                })
             }
         };
         self.config.tcp_segments_in = pair(self, "segs_in", "data_segs_in")?;
