@@ -441,7 +441,7 @@ impl<R> Shown<R> {
                 .any(|(from, to)| self.show.shows(from.state, to.state))
             || match conn.evidence.after {
                 After::Mini(mini) => self.shows_any_after(&mini),
-                After::NotKnown | After::Nothing => false,
+                After::NotKnown | After::Nothing | After::Missing(_) => false,
             }
             || (conn.sk == 0 && self.show.shows(State::Listen, State::SynReceived))
     }

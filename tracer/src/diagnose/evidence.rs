@@ -3,10 +3,13 @@
 use super::{ClosedBy, Sources};
 use crate::event::Protocol;
 use crate::state::State;
-use crate::track::{After, Connection, Ending, Gathered, Mini, Role};
+use crate::track::{After, Connection, Ending, Gathered, Mini, MiniEnd, Role};
 
 /// Within one call or softirq of the kernel: what is reported this close together belongs together.
 pub(super) const AT_ONCE_NS: u64 = 5_000_000;
+
+/// By so much the kernel's timers can differ from what it tells of them.
+const TIMER_GRAIN_NS: u64 = 100_000_000;
 
 /// `errno`s by number, which is the same on all machines that tracer runs on.
 pub(super) mod errno {
@@ -274,8 +277,27 @@ impl<'a> Facts<'a> {
     pub(super) fn mini(&self) -> Option<&Mini> {
         match &self.evidence().after {
             After::Mini(mini) if self.is_closed() => Some(mini),
+            After::Mini(_) | After::NotKnown | After::Nothing | After::Missing(_) => None,
+        }
+    }
+
+    /// How long after its socket was closed the kernel was asked for its mini-socket, and had none.
+    pub(super) fn missing_after_ns(&self) -> Option<u64> {
+        match self.evidence().after {
+            After::Missing(asked_ns) => asked_ns.checked_sub(self.closed_ns?),
             After::Mini(_) | After::NotKnown | After::Nothing => None,
         }
+    }
+
+    /// Its mini-socket was gone in `FIN_WAIT_2` before its timer could have ended it.
+    pub(super) fn was_cut_short(&self) -> bool {
+        self.mini()
+            .is_some_and(|mini| match (mini.end, mini.due_ns) {
+                (MiniEnd::At(end_ns), Some(due_ns)) => {
+                    mini.state == State::FinWait2 && end_ns.saturating_add(TIMER_GRAIN_NS) < due_ns
+                }
+                (MiniEnd::NotSeen, _) | (_, None) => false,
+            })
     }
 
     /// The peer's FIN was received by the socket.

@@ -6,6 +6,7 @@
 use super::evidence::{Facts, errno};
 use super::{ClosedBy, Verdict};
 use crate::event::Protocol;
+use crate::render::time::human;
 use crate::state::State;
 use crate::track::{Ending, MiniEnd, Role};
 
@@ -42,7 +43,7 @@ use Verdict::{
 
 /// All rules. The first that applies gives the verdict.
 #[rustfmt::skip]
-pub static RULES: [Rule; 36] = [
+pub static RULES: [Rule; 38] = [
     // Not a connection, not over, or not to be judged.
     rule(Listener, Nobody, "RFC 9293 3.3.2", |f| f.conn.role == Role::Listener, listener),
     rule(Open, Fin, "RFC 9293 3.3.2", |f| f.ending == Ending::StillOpen, still_open),
@@ -153,6 +154,13 @@ pub static RULES: [Rule; 36] = [
         |f| format!("forgotten to stay within --max-connections; last seen in {}", left(f))),
 
     // In order: absent are resets of either side, and errors.
+    rule(Unknown, Fin, "tcp_timewait_state_process",
+        |f| in_order(f) && f.was_cut_short(),
+        |_| say("ended in FIN_WAIT_2 before its timer did: by late data of the peer, or by its reset, which is not known")),
+    rule(Unknown, Fin, "tcp_timewait_state_process, inet_twsk_alloc",
+        |f| in_order(f) && f.is_undisturbed() == Some(true) && f.fin_received() != Some(true)
+            && f.missing_after_ns().is_some(),
+        |f| format!("{}: late data or a reset of the peer ended it, or the kernel kept no TIME_WAIT, which is not known", not_found(f))),
     rule(Closed, Fin, "RFC 9293 3.6; tcp_rcv_state_process, tcp_time_wait",
         |f| in_order(f) && f.is_undisturbed() == Some(true), closed),
     rule(Unknown, Fin, "",
@@ -375,13 +383,34 @@ fn unacknowledged(f: &Facts<'_>) -> String {
 }
 
 fn closed(f: &Facts<'_>) -> String {
+    let how = closed_how(f);
+    match f.missing_after_ns() {
+        Some(_) => format!("{how}; {}", not_found(f)),
+        None => how,
+    }
+}
+
+/// The kernel had no mini-socket of it any more, or never.
+fn not_found(f: &Facts<'_>) -> String {
+    let after_ns = f.missing_after_ns().unwrap_or_default();
+    format!(
+        "neither FIN_WAIT_2 nor TIME_WAIT was found when the kernel was asked {} after the close",
+        human(after_ns)
+    )
+}
+
+fn closed_how(f: &Facts<'_>) -> String {
     match (f.first_fin(), f.left) {
         (Some(ClosedBy::Both), _) => say("both sides closed at once"),
         (Some(ClosedBy::Remote), _) => say("the peer closed first, then this side"),
         (_, Some(State::FinWait2)) if f.fin_received() != Some(true) => say(match f.mini() {
             Some(mini) if mini.state == State::TimeWait => "this side closed first, then the peer",
             Some(mini) if mini.end != MiniEnd::NotSeen => {
-                "this side closed first, and the peer did not before the kernel gave it up"
+                if mini.due_ns.is_some_and(|due_ns| due_ns <= mini.seen_ns) {
+                    "this side closed first, and the peer did not before the kernel gave it up"
+                } else {
+                    "this side closed first, and the peer did not before its timer, late data or a reset ended it"
+                }
             }
             _ => "this side closed first and the peer acknowledged it",
         }),

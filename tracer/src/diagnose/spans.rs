@@ -122,7 +122,7 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
     match f.evidence().after {
         After::Mini(mini) => return in_mini_socket(&mini, spans, closed),
         After::Nothing => return spans.push(closed),
-        After::NotKnown => {}
+        After::NotKnown | After::Missing(_) => {}
     }
     let undisturbed = f.is_undisturbed();
     if undisturbed == Some(false) {
@@ -135,7 +135,7 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
     {
         last.duration_ns = None;
     }
-    if undisturbed == Some(true) {
+    if undisturbed == Some(true) && f.missing_after_ns().is_none() {
         spans.push(StateSpan {
             state: State::TimeWait,
             since_ns: closed.since_ns.filter(|_| fin_received == Some(true)),

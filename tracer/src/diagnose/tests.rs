@@ -284,6 +284,112 @@ fn followed(time_wait: TimeWait, events: &[&str]) -> Diagnosis {
     diagnose(&a.0, a.1, &all())
 }
 
+/// What is made of socket A's life where the kernel is asked for mini-sockets.
+fn asked(events: &[&str]) -> Diagnosis {
+    let mut story = Story::following(
+        TimeWait::Wait,
+        MiniSight {
+            polled: true,
+            ..MiniSight::default()
+        },
+    );
+    story.tell(&[
+        "A CL>SS p0 l=10.0.0.1/40000 r=10.0.0.2/443",
+        "A SS>ES",
+        "A ES>F1",
+        "A F1>F2",
+    ]);
+    story.tell(events);
+    story.finish();
+    let a = story.conn_of("A");
+    diagnose(&a.0, a.1, &all())
+}
+
+#[test]
+fn what_ended_a_fin_wait_2_too_early_is_not_known() {
+    // Killed by late data of the peer long before its timer was due.
+    let killed = asked(&[
+        "A F2>CL",
+        "+100ms",
+        "poll=F2/59900ms",
+        "+1000ms",
+        "poll=-@1000ms",
+    ]);
+    assert_eq!(killed.verdict, Verdict::Unknown);
+    assert_eq!(
+        killed.because,
+        "ended in FIN_WAIT_2 before its timer did: by late data of the peer, or by its reset, which is not known"
+    );
+    assert!(!spans(&killed).contains("TIME_WAIT "), "{}", spans(&killed));
+
+    // Still there when its timer was due.
+    let due = [
+        "A F2>CL",
+        "+100ms",
+        "poll=F2/900ms",
+        "+1000ms",
+        "poll=F2/0ms",
+        "+250ms",
+        "poll=-@250ms",
+    ];
+    let given_up = asked(&due);
+    assert_eq!(given_up.verdict, Verdict::Closed);
+    assert_eq!(
+        given_up.because,
+        "this side closed first, and the peer did not before the kernel gave it up"
+    );
+
+    // Gone at some time around that.
+    let either = asked(&[
+        "A F2>CL",
+        "+100ms",
+        "poll=F2/900ms",
+        "+1000ms",
+        "poll=-@1000ms",
+    ]);
+    assert_eq!(either.verdict, Verdict::Closed);
+    assert!(
+        either
+            .because
+            .ends_with("before its timer, late data or a reset ended it")
+    );
+}
+
+#[test]
+fn a_time_wait_that_the_kernel_does_not_have_is_not_inferred() {
+    let gone = asked(&["A F2>CL counts=acked:2", "+100ms", "poll=-"]);
+    assert_eq!(gone.verdict, Verdict::Unknown);
+    assert!(
+        gone.because.starts_with(
+            "neither FIN_WAIT_2 nor TIME_WAIT was found when the kernel was asked 100.0ms after the close"
+        ),
+        "{}",
+        gone.because
+    );
+    assert!(!spans(&gone).contains("TIME_WAIT?"), "{}", spans(&gone));
+
+    // The peer's FIN came, and the kernel had no room for a TIME_WAIT.
+    let refused = asked(&[
+        "+6ms",
+        "A F2>CL counts=acked:2,received:51",
+        "+100ms",
+        "poll=-",
+    ]);
+    assert_eq!(refused.verdict, Verdict::Closed);
+    assert!(
+        refused
+            .because
+            .starts_with("this side closed first, then the peer; neither FIN_WAIT_2 nor"),
+        "{}",
+        refused.because
+    );
+    assert!(
+        !spans(&refused).contains("TIME_WAIT?"),
+        "{}",
+        spans(&refused)
+    );
+}
+
 #[test]
 fn a_fin_wait_2_that_is_found_afterwards_tells_that_no_fin_was_received() {
     let polled = MiniSight {
@@ -352,7 +458,7 @@ fn the_states_after_the_socket_are_observed() {
     );
     assert_eq!(
         silent.because,
-        "this side closed first, and the peer did not before the kernel gave it up"
+        "this side closed first, and the peer did not before its timer, late data or a reset ended it"
     );
 
     let at_exit = followed(

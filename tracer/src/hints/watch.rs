@@ -397,6 +397,6 @@ fn orphan(conn: &Connection) -> Option<Mini> {
         {
             Some(mini)
         }
-        After::Mini(_) | After::NotKnown | After::Nothing => None,
+        After::Mini(_) | After::NotKnown | After::Nothing | After::Missing(_) => None,
     }
 }

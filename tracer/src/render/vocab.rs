@@ -336,7 +336,9 @@ pub(crate) fn push_transition_notes(
             notes,
             match after {
                 After::Mini(mini) if !mini.polled => "goes on in ",
-                After::Mini(_) | After::NotKnown | After::Nothing => "usually goes on unseen in ",
+                After::Mini(_) | After::NotKnown | After::Nothing | After::Missing(_) => {
+                    "usually goes on unseen in "
+                }
             },
         );
         let _ = write!(notes, "{}", states(unseen, names, " or "));

@@ -369,7 +369,7 @@ impl Entry {
     pub(super) fn mini_mut(&mut self) -> Option<&mut Mini> {
         match &mut self.evidence.as_mut()?.after {
             After::Mini(mini) => Some(mini),
-            After::NotKnown | After::Nothing => None,
+            After::NotKnown | After::Nothing | After::Missing(_) => None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::entry::Entry;
 use super::half_open::Pending;
 use super::linger::Closed;
-use super::mini::{After, Continued, Mini, MiniEnd, MiniSight, TimeWait};
+use super::mini::{After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TimeWait};
 use super::tracker::Tracker;
 use super::waiting::{Ends, Waiting};
 use super::{ConnId, Connection, Ending, Sink};
@@ -145,6 +145,11 @@ impl Tracker {
             }
             Polled::Nothing => {
                 let seen_ns = event.seen_ns;
+                // Later, nothing can be told from it: TIME_WAIT may be over.
+                let is_early = now_ns.saturating_sub(closed.at_ns) < TIME_WAIT_NS;
+                if is_early && seen_ns.is_none() && closed.entry.after() == After::NotKnown {
+                    closed.entry.evidence_mut().after = After::Missing(now_ns);
+                }
                 self.teller
                     .change_mini(closed, |mini| mini.is_gone(seen_ns, now_ns), sink);
             }
@@ -161,14 +166,14 @@ impl Tracker {
         let after = closed.entry.after();
         let address = match after {
             After::Mini(mini) => mini.address,
-            After::NotKnown | After::Nothing => 0,
+            After::NotKnown | After::Nothing | After::Missing(_) => 0,
         };
         self.following.newborn.remove(&address);
         let waits = closed.entry.verdict == Verdict::Yes
             && match after {
                 After::Mini(mini) => self.following.waits_for(&mini),
                 After::NotKnown => self.following.sight.polled && closed.entry.may_go_on(),
-                After::Nothing => false,
+                After::Nothing | After::Missing(_) => false,
             };
         if !waits {
             self.teller.end_closed(&closed, sink);
@@ -179,7 +184,7 @@ impl Tracker {
                 let waiting = &mut self.following.waiting;
                 waiting.add_mini(address, closed, mini.seen_ns)
             }
-            After::Mini(_) | After::NotKnown | After::Nothing => {
+            After::Mini(_) | After::NotKnown | After::Nothing | After::Missing(_) => {
                 let entry = &closed.entry;
                 let ends = Ends::new(entry.netns, &entry.local, &entry.remote);
                 self.following.waiting.add_ends(ends, closed)

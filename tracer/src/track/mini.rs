@@ -21,6 +21,9 @@ pub enum After {
     NotKnown,
     /// The connection was over with its socket: a mini-socket would have been seen.
     Nothing,
+    /// When the kernel was asked for its mini-socket, first at this time (`CLOCK_MONOTONIC`, ns), it had none: there was none at
+    /// all, as for want of room, or it was gone already.
+    Missing(u64),
     /// A mini-socket went on with it.
     Mini(Mini),
 }
@@ -40,6 +43,8 @@ pub struct Mini {
     pub end: MiniEnd,
     /// When it was last known to be there.
     pub seen_ns: u64,
+    /// When its timer is to end it, by what the kernel said last; `None` where it said nothing.
+    pub due_ns: Option<u64>,
     /// Known by asking, not by functions of the kernel.
     pub polled: bool,
     /// It was seen in `FIN_WAIT_2`: the peer's FIN had not come when the socket was closed.
@@ -104,6 +109,7 @@ impl Mini {
             time_wait_ns: (state == State::TimeWait).then_some(now_ns),
             end: MiniEnd::NotSeen,
             seen_ns: now_ns,
+            due_ns: None,
             polled: false,
             was_in_fin_wait_2: state == State::FinWait2,
         }
@@ -146,6 +152,7 @@ impl Mini {
         self.was_in_fin_wait_2 |= state == State::FinWait2;
         self.state = state;
         self.seen_ns = now_ns;
+        self.due_ns = timer_ns.map(|timer_ns| now_ns.saturating_add(timer_ns));
     }
 
     /// The kernel says that it is gone by now. Before, it was last there at `seen_ns`.

@@ -203,7 +203,7 @@ impl Teller {
                 MiniEnd::At(end_ns) => end_ns.max(closed.at_ns),
                 MiniEnd::NotSeen => mini.seen_ns.max(closed.at_ns),
             },
-            After::NotKnown | After::Nothing => closed.at_ns,
+            After::NotKnown | After::Nothing | After::Missing(_) => closed.at_ns,
         };
         self.end(closed.sk, &closed.entry, Ending::Closed, as_of_ns, sink);
     }

@@ -25,7 +25,7 @@ fn polling(time_wait: TimeWait) -> Story {
 fn mini(story: &Story) -> Mini {
     match story.conn(1).evidence.after {
         After::Mini(mini) => mini,
-        After::NotKnown | After::Nothing => panic!("no mini-socket"),
+        After::NotKnown | After::Nothing | After::Missing(_) => panic!("no mini-socket"),
     }
 }
 
@@ -155,6 +155,12 @@ fn what_is_gone_was_there_the_last_time_before() {
     story.tell(&CLIENT);
     let lines = story.tell(&["A F2>CL", "poll=-", "+20ms", "poll=-"]);
     assert_eq!(lines[1..], ["1 Closed"]);
+    let asked_ns = story.now_ns;
+    assert!(matches!(story.conn(1).evidence.after, After::Missing(at_ns) if at_ns <= asked_ns));
+    // Asked for too late to tell.
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+20ms", "+61000ms", "poll=-"]);
     assert_eq!(story.conn(1).evidence.after, After::NotKnown);
 }
 
