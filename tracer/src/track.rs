@@ -53,7 +53,9 @@ use crate::place::Place;
 use crate::state::State;
 
 pub use evidence::{Backoff, Gathered, Opened, ResetSent, SocketError};
-pub use mini::{After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TimeWait};
+pub use mini::{
+    After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TIMER_GRAIN_NS, TimeWait,
+};
 pub use sockets::GROUP as WARM_GROUP;
 pub use tracker::{Stats, Tracker, TrackerConfig};
 

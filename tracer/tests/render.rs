@@ -30,7 +30,7 @@ use samples::{CLOCK, MS, SECOND, client, ended, options, step_as, transitions, w
 fn text_of_a_run() {
     insta::assert_snapshot!(whole_run(Format::Text, false), @"
     # 2026-03-01 +02:00
-    # owner (name/pid): the listener's, not accepted yet; *: none yet; >5us: at least 5us; -, ?: not known
+    # owner (name/pid): the listener's, not accepted yet; *: none known; >5us: at least 5us; -, ?: not known
     TIME             OWNER             LOCAL                  REMOTE                 OLD          -> NEW             IN OLD  NOTE
     14:00:00.000123  curl/1234         192.168.1.17:*         93.184.215.14:443      CLOSED       -> SYN_SENT             ?
     14:00:00.012163  curl/1234         192.168.1.17:43210     93.184.215.14:443      SYN_SENT     -> ESTABLISHED    12.04ms
@@ -121,7 +121,7 @@ fn run_on_terminal(format: Format, color: bool, columns: usize) -> String {
 fn text_on_a_narrow_terminal() {
     insta::assert_snapshot!(run_on_terminal(Format::Text, false, 80), @"
     # 2026-03-01 +02:00
-    # owner (name/pid): the listener's, not accepted yet; *: none yet; >5us: at
+    # owner (name/pid): the listener's, not accepted yet; *: none known; >5us: at
     #     least 5us; -, ?: not known
     TIME             OLD          -> NEW             IN OLD
     #1 curl/1234  192.168.1.17:* -> 93.184.215.14:443
@@ -523,6 +523,7 @@ fn the_end_of_a_mini_socket_is_not_said_to_go_on() {
     let closed_ns = conn.steps.last().unwrap().since_ns.unwrap();
     for polled in [true, false] {
         conn.evidence.after = After::Mini(Mini {
+            due_ns: None,
             address: 0,
             first: State::FinWait2,
             state: State::FinWait2,
@@ -542,6 +543,69 @@ fn the_end_of_a_mini_socket_is_not_said_to_go_on() {
         let closed = text.lines().find(|line| line.contains("  CLOSED")).unwrap();
         assert!(!closed.contains("goes on"), "{text}");
     }
+}
+
+#[test]
+fn a_polled_time_is_no_more_exact_than_it_is() {
+    let (mut conn, _) = samples::client_life().pop().unwrap();
+    let closed_ns = conn.steps.last().unwrap().since_ns.unwrap();
+    let mini = Mini {
+        due_ns: None,
+        address: 0,
+        first: State::FinWait2,
+        state: State::TimeWait,
+        time_wait_ns: None,
+        end: MiniEnd::At(closed_ns + 61 * SECOND),
+        seen_ns: closed_ns + 60 * SECOND,
+        was_in_fin_wait_2: true,
+        polled: true,
+    };
+    for (after_ns, fin_wait_2) in [
+        (
+            0,
+            "FIN_WAIT_2   <10.00ms  seen by polling to within 10.00ms",
+        ),
+        (
+            100 * MS,
+            "FIN_WAIT_2   ~100.0ms  seen by polling to within 10.00ms",
+        ),
+    ] {
+        let time_wait_ns = Some(closed_ns + after_ns);
+        conn.evidence.after = After::Mini(Mini {
+            due_ns: None,
+            time_wait_ns,
+            ..mini
+        });
+        let found = diagnose(&conn, Ending::Closed, &Sources::default());
+        let text = ended(
+            Format::Timeline,
+            false,
+            &[(conn.clone(), found, Ending::Closed)],
+        );
+        let bare: String = text
+            .lines()
+            .map(|line| match line.split_once("  [") {
+                Some((begin, bar)) => format!("{begin}{}\n", bar.split_once(']').unwrap().1),
+                None => format!("{line}\n"),
+            })
+            .collect();
+        assert!(bare.contains(fin_wait_2), "{bare}");
+        assert!(bare.contains("seen by polling to within 1.010s"), "{bare}");
+    }
+}
+
+#[test]
+fn the_only_transition_seen_is_not_told_to_be_after_itself() {
+    let (mut conn, _) = samples::client_life().pop().unwrap();
+    let closed_ns = conn.steps.last().unwrap().since_ns.unwrap();
+    conn.steps.drain(..conn.steps.len() - 2);
+    conn.steps[0].since_ns = None;
+    conn.from_birth = false;
+    conn.listed_ns = Some(closed_ns - 480 * MS);
+    let found = diagnose(&conn, Ending::Closed, &Sources::default());
+    let text = ended(Format::Timeline, false, &[(conn, found, Ending::Closed)]);
+    assert!(text.contains("FIN_WAIT_2  >480.0ms"), "{text}");
+    assert!(!text.contains("0ns after"), "{text}");
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
     }
     let Some(closed) = spans.pop() else { return };
     match f.evidence().after {
-        After::Mini(mini) => return in_mini_socket(&mini, spans, closed),
+        After::Mini(mini) => return in_mini_socket(&mini, f.conn.listed_ns, spans, closed),
         After::Nothing => return spans.push(closed),
         After::NotKnown | After::Missing(_) => {}
     }
@@ -132,6 +132,8 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
     let fin_received = f.fin_received();
     if fin_received != Some(true)
         && let Some(last) = spans.last_mut()
+        // How long it was there at least since it was found, stays true.
+        && !last.is_minimum
     {
         last.duration_ns = None;
     }
@@ -152,8 +154,15 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
     });
 }
 
-/// The life of the mini-socket. `closed` is when the socket was.
-fn in_mini_socket(mini: &Mini, spans: &mut Vec<StateSpan>, closed: StateSpan) {
+/// The life of the mini-socket. `closed` is when the socket was; `listed_ns` when the trace found the connection, if it
+/// is older.
+fn in_mini_socket(
+    mini: &Mini,
+    listed_ns: Option<u64>,
+    spans: &mut Vec<StateSpan>,
+    closed: StateSpan,
+) {
+    let is_only = spans.len() == 1;
     let evidence = if mini.polled {
         SpanEvidence::Polled
     } else {
@@ -172,8 +181,9 @@ fn in_mini_socket(mini: &Mini, spans: &mut Vec<StateSpan>, closed: StateSpan) {
         } else {
             end_ns
         };
-        last.is_minimum = left_ns.is_none();
-        last.duration_ns = between(last.since_ns, left_ns.or(Some(mini.seen_ns)));
+        last.is_minimum = left_ns.is_none() || last.since_ns.is_none();
+        let since_ns = last.since_ns.or(listed_ns.filter(|_| is_only));
+        last.duration_ns = between(since_ns, left_ns.or(Some(mini.seen_ns)));
         if is_in_time_wait && left_ns.is_none() {
             last.duration_ns = None;
         }

@@ -28,6 +28,8 @@ pub(super) struct Processes {
     holders: HashMap<u32, Vec<u32>>,
     /// Processes that did not let it be seen where they are, or what they hold.
     pub(super) hidden: u64,
+    /// The first of these.
+    pub(super) first_hidden: Option<u32>,
     /// Not all were looked at.
     pub(super) late: bool,
 }
@@ -54,6 +56,7 @@ impl Processes {
             // Any other error: it has ended.
             if let Err(Errno::ACCESS | Errno::PERM) = found.look_at(pid) {
                 found.hidden += 1;
+                found.first_hidden.get_or_insert(pid);
             }
         }
         found

@@ -227,10 +227,8 @@ impl Collected {
             let reason = "process ids here are not the kernel's: this is another pid namespace";
             self.miss(OWNERS, reason.to_owned());
         }
-        match processes.hidden {
-            0 => {}
-            1 => self.miss(OWNERS, "1 process cannot be looked at".to_owned()),
-            hidden => self.miss(OWNERS, format!("{hidden} processes cannot be looked at")),
+        if let Some(reason) = hidden(processes.hidden, processes.first_hidden) {
+            self.miss(OWNERS, reason);
         }
         if processes.late {
             self.miss(OWNERS, "it took too long".to_owned());
@@ -240,6 +238,17 @@ impl Collected {
     fn miss(&mut self, what: &str, reason: String) {
         self.missing.push((what.to_owned(), reason));
     }
+}
+
+/// Whose connections have no owners, as some processes cannot be looked at.
+fn hidden(count: u64, first: Option<u32>) -> Option<String> {
+    let first = first?;
+    Some(match count {
+        0 | 1 => format!("those of process {first}, which cannot be looked at"),
+        _ => format!(
+            "those of {count} processes that cannot be looked at, process {first} the first"
+        ),
+    })
 }
 
 fn is_gone(error: &std::io::Error) -> bool {
@@ -310,6 +319,19 @@ mod tests {
             *socket
         });
         sockets.collect()
+    }
+
+    #[test]
+    fn who_is_hidden_is_named() {
+        assert_eq!(hidden(0, None), None);
+        assert_eq!(
+            hidden(1, Some(1)).as_deref(),
+            Some("those of process 1, which cannot be looked at")
+        );
+        assert_eq!(
+            hidden(3, Some(1)).as_deref(),
+            Some("those of 3 processes that cannot be looked at, process 1 the first")
+        );
     }
 
     #[test]

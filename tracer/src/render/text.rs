@@ -27,7 +27,7 @@ use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State};
 use crate::track::{Connection, Continued, Ending, Owner, Transition};
 
-pub(super) const LEGEND: &str = "# owner (name/pid): the listener's, not accepted yet; *: none yet; >5us: at \
+pub(super) const LEGEND: &str = "# owner (name/pid): the listener's, not accepted yet; *: none known; >5us: at \
                       least 5us; -, ?: not known\n";
 
 /// Before the first hint.

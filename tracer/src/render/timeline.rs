@@ -24,7 +24,9 @@ use crate::event::{Congestion, Endpoint, Protocol};
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State, legality};
-use crate::track::{After, Connection, Ending, MiniEnd, OwnerSource, Role, Transition};
+use crate::track::{
+    After, Connection, Ending, MiniEnd, OwnerSource, Role, TIMER_GRAIN_NS, Transition,
+};
 
 const LEGEND: &str = "# each state: when it began, how long it lasted (>: at least; ~: not measured; \
                       ?: not known)\n\n";
@@ -84,6 +86,26 @@ impl<'a> Life<'a> {
 
     fn before(&self, index: usize) -> Option<&Span> {
         self.spans.get(index.checked_sub(1)?)
+    }
+
+    /// How far the time that a state of a mini-socket lasted may be off, where it is known by asking.
+    fn within_ns(&self, index: usize, span: &Span) -> Option<u64> {
+        let After::Mini(mini) = self.conn.evidence.after else {
+            return None;
+        };
+        let is_timed = matches!(span.lasted, Lasted::Exactly(_));
+        if !mini.polled || !is_timed || span.known.evidence != SpanEvidence::Polled {
+            return None;
+        }
+        let next = self.spans.get(index.checked_add(1)?)?;
+        let end_ns = match (next.known.state, mini.end) {
+            (State::TimeWait, _) => return Some(TIMER_GRAIN_NS),
+            (_, MiniEnd::At(end_ns)) => end_ns.saturating_sub(mini.seen_ns),
+            (_, MiniEnd::NotSeen) => return None,
+        };
+        let calculated = span.known.state == State::TimeWait && mini.first != State::TimeWait;
+        let start_ns = if calculated { TIMER_GRAIN_NS } else { 0 };
+        Some(end_ns.saturating_add(start_ns))
     }
 
     fn bar(&self, span: &Span) -> Option<String> {
@@ -186,7 +208,8 @@ impl Timeline {
         };
         let name = vocab::state(span.known.state, self.names).to_string();
         let padding = name_columns.saturating_sub(name.len());
-        let lasted = lasted(span);
+        let within_ns = life.within_ns(index, span);
+        let lasted = lasted(span, within_ns);
         let mut row = format!("{:padding$}  {lasted:>DURATION_COLUMNS$}", "");
         if let Some(bar) = life.bar(span) {
             let _ = write!(row, "  [{bar}]");
@@ -207,7 +230,12 @@ impl Timeline {
                 push_note(&mut notes, "inferred, not seen");
                 return notes;
             }
-            SpanEvidence::Polled => push_note(&mut notes, "seen by polling"),
+            SpanEvidence::Polled => {
+                push_note(&mut notes, "seen by polling");
+                if let Some(ns) = life.within_ns(index, span) {
+                    let _ = write!(notes, " to within {}", human(ns));
+                }
+            }
             SpanEvidence::Observed => {}
         }
         if span.lasted == Lasted::NotKnown && span.known.expected_ns.is_some() {
@@ -274,7 +302,10 @@ impl Timeline {
             Ending::NeverCompleted => "the handshake was never completed; last sign of it",
         };
         let _ = write!(out, "  {text}");
-        if let (Some(zero_ns), Some(end_ns)) = (life.zero_ns, life.end_ns) {
+        if let (Some(zero_ns), Some(end_ns)) = (life.zero_ns, life.end_ns)
+            // Where the end is the only transition seen, there is nothing between.
+            && (life.conn.from_birth || zero_ns != end_ns)
+        {
             let from = if life.conn.from_birth {
                 "the beginning"
             } else {
@@ -323,9 +354,13 @@ fn push_place(title: &mut String, conn: &Connection) {
 }
 
 /// How long a state lasted; `~` where that was not seen from its beginning to its end.
-fn lasted(span: &Span) -> String {
+/// `within_ns`: how far that may be off.
+fn lasted(span: &Span, within_ns: Option<u64>) -> String {
     let expected_ns = span.known.expected_ns;
     match (span.lasted, expected_ns) {
+        (Lasted::Exactly(ns), _) if within_ns.is_some_and(|within_ns| ns < within_ns) => {
+            format!("<{}", human(ns.saturating_add(within_ns.unwrap_or(0))))
+        }
         (Lasted::Exactly(ns), _) if span.known.evidence == SpanEvidence::Observed => {
             human(ns).to_string()
         }

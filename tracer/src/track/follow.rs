@@ -6,16 +6,15 @@ use std::collections::HashMap;
 use super::entry::Entry;
 use super::half_open::Pending;
 use super::linger::Closed;
-use super::mini::{After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TimeWait};
+use super::mini::{
+    After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TIMER_GRAIN_NS, TimeWait,
+};
 use super::tracker::Tracker;
 use super::waiting::{Ends, Waiting};
 use super::{ConnId, Connection, Ending, Sink};
 use crate::event::{Polled, PolledEvent};
 use crate::filter::Verdict;
 use crate::state::State;
-
-/// The kernel's timers count ticks of its clock: 10 ms at most (`CONFIG_HZ`).
-const TIMER_GRAIN_NS: u64 = 10_000_000;
 
 /// Closed connections and their mini-sockets.
 #[derive(Default)]

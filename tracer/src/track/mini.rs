@@ -13,6 +13,10 @@ use crate::state::State;
 /// can be some seconds late.
 pub const TIME_WAIT_NS: u64 = 60_000_000_000;
 
+/// The kernel's timers count ticks of its clock: 10 ms at most (`CONFIG_HZ`). By so much, to either side, a
+/// beginning of `TIME_WAIT` may be off that was calculated from one.
+pub const TIMER_GRAIN_NS: u64 = 10_000_000;
+
 /// What is known of the time after the socket was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum After {
