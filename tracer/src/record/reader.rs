@@ -205,7 +205,13 @@ impl<R: Read> Reader<R> {
         if !is_late {
             self.expected = Some(head.before);
         }
-        let missing = expected.map(|expected| expected.until(head.before));
+        let missing = expected.map(|expected| {
+            if is_late {
+                Counts::default()
+            } else {
+                expected.until(head.before)
+            }
+        });
         let is_missing = missing.is_some_and(|missing| missing != Counts::default());
         if lost_at.is_none() && !is_missing {
             return None;
