@@ -12,7 +12,7 @@ use super::mini::{
 use super::tracker::Tracker;
 use super::waiting::{Ends, Waiting};
 use super::{ConnId, Connection, Ending, Sink};
-use crate::event::{Polled, PolledEvent, StateEvent};
+use crate::event::{Polled, PolledEvent};
 use crate::filter::Verdict;
 use crate::state::State;
 
@@ -155,27 +155,6 @@ impl Tracker {
             Polled::NotKnown | Polled::HalfOpen { .. } => {}
         }
         if !goes_on && let Some(closed) = self.following.waiting.remove_ends(&ends) {
-            self.teller.end_closed(&closed, sink);
-        }
-    }
-
-    /// Two connections cannot have the same ends: what had those of the event before is over by now, though the
-    /// kernel was not asked in between (RFC 9293, section 3.6.1; `tcp_twsk_unique`, `TCP_TW_SYN`).
-    pub(super) fn ends_used_again(&mut self, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
-        let waiting = &mut self.following.waiting;
-        if !waiting.is_by_ends() {
-            return;
-        }
-        let ends = Ends::new(event.netns, &event.local, &event.remote);
-        if waiting
-            .closed_with_ends(&ends)
-            .is_none_or(|closed| closed.at_ns >= event.mono_ns)
-        {
-            return;
-        }
-        if let Some(mut closed) = waiting.remove_ends(&ends) {
-            self.teller
-                .change_mini(&mut closed, |mini| mini.is_gone(None, event.mono_ns), sink);
             self.teller.end_closed(&closed, sink);
         }
     }
