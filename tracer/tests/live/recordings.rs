@@ -20,7 +20,7 @@ use crate::stage;
 use crate::tracer::Transition;
 
 const SCOPE: Scope = Scope(220);
-const BUFFER_KIB: u32 = 16 * 1024;
+const BUFFER_KIB: u32 = 32 * 1024;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
     let all: [(&str, RunOne); 20] = [
