@@ -129,9 +129,10 @@ fn try_case(case: &Case) -> Result<Verdict> {
 
 /// The first connection of that role.
 fn connection<'a>(output: &'a Output, role: &str) -> Result<&'a Connection> {
-    let mut lines = output.connections.iter().filter(|line| line.role == role);
+    let lines = output.connections.iter().filter(|line| line.role == role);
+    // In the order of their beginning: the one that has its port again may end before it.
     lines
-        .next()
+        .min_by_key(|line| line.conn.as_str().and_then(|conn| conn.parse::<u64>().ok()))
         .with_context(|| format!("no connection of a {role}"))
 }
 
