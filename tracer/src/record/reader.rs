@@ -162,12 +162,13 @@ impl<R: Read> Reader<R> {
                         self.skip = HEAD as u64 + u64::from(head.stored);
                         return Ok(Found::Late(head));
                     }
-                    if let Some(bytes) = self.cut_short(&head)? {
+                    let is_whole = self.holds_whole(&head)?;
+                    if !is_whole && let Some(bytes) = self.cut_short(&head)? {
                         self.lost_at.get_or_insert(self.offset);
                         self.consume(bytes);
                         continue;
                     }
-                    if let Some(found) = self.open(&head)? {
+                    if let Some(found) = self.open(&head, is_whole)? {
                         return Ok(found);
                     }
                     let torn = self.unread().len() as u64;
@@ -236,8 +237,24 @@ impl<R: Read> Reader<R> {
             .is_some_and(|expected| head.before.records < expected.records)
     }
 
+    /// Whether the payload of a frame is all there, and as it was written.
+    fn holds_whole(&mut self, head: &Head) -> io::Result<bool> {
+        let stored = usize::try_from(head.stored).unwrap_or(usize::MAX);
+        if stored > MAX_PAYLOAD {
+            return Ok(false);
+        }
+        let length = HEAD + stored;
+        self.fill(length)?;
+        let payload = self.unread().get(HEAD..length);
+        let is_whole = payload.is_some_and(|payload| head.is_whole(payload));
+        if is_whole {
+            self.cut_short = 0;
+        }
+        Ok(is_whole)
+    }
+
     /// Takes a frame whose head is at hand. `None` while its payload is not.
-    fn open(&mut self, head: &Head) -> io::Result<Option<Found>> {
+    fn open(&mut self, head: &Head, is_whole: bool) -> io::Result<Option<Found>> {
         let stored = usize::try_from(head.stored).unwrap_or(usize::MAX);
         let known = matches!(head.kind, Kind::Header | Kind::Block);
         if stored > MAX_PAYLOAD {
@@ -254,7 +271,8 @@ impl<R: Read> Reader<R> {
         let found = if known {
             let frame = self.buffer.get(self.used..).unwrap_or_default();
             let payload = frame.get(HEAD..length).unwrap_or_default();
-            let opened = if !head.is_whole(payload) {
+            // More of it may have come since.
+            let opened = if !is_whole && !head.is_whole(payload) {
                 Err("its checksum is wrong".to_owned())
             } else if head.kind == Kind::Block {
                 self.opener.rows(head, payload, &mut self.rows)
@@ -281,23 +299,14 @@ impl<R: Read> Reader<R> {
         Ok(Some(found))
     }
 
-    /// After how many bytes of a frame another one follows, though it should be longer: what follows is
-    /// not to be lost with it.
+    /// After how many bytes of a frame that is not whole another one follows, though it should be longer: what
+    /// follows is not to be lost with it.
     fn cut_short(&mut self, head: &Head) -> io::Result<Option<usize>> {
         let stored = usize::try_from(head.stored).unwrap_or(usize::MAX);
-        if stored > MAX_PAYLOAD {
+        if stored > MAX_PAYLOAD || self.cut_short >= MAX_CUT_SHORT {
             return Ok(None);
         }
         let length = HEAD + stored;
-        self.fill(length)?;
-        let payload = self.unread().get(HEAD..length);
-        if payload.is_some_and(|payload| head.is_whole(payload)) {
-            self.cut_short = 0;
-            return Ok(None);
-        }
-        if self.cut_short >= MAX_CUT_SHORT {
-            return Ok(None);
-        }
         self.fill(length + HEAD)?;
         let frame = self.unread();
         let tag = self.tag.unwrap_or(head.session);
