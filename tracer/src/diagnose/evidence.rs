@@ -3,13 +3,10 @@
 use super::{ClosedBy, Sources};
 use crate::event::Protocol;
 use crate::state::State;
-use crate::track::{After, Connection, Ending, Gathered, Mini, MiniEnd, Role};
+use crate::track::{After, Connection, Ending, Gathered, Mini, MiniEnd, Role, TIMER_SLACK_NS};
 
 /// Within one call or softirq of the kernel: what is reported this close together belongs together.
 pub(super) const AT_ONCE_NS: u64 = 5_000_000;
-
-/// By so much the kernel's timers can differ from what it tells of them.
-const TIMER_GRAIN_NS: u64 = 100_000_000;
 
 /// `errno`s by number, which is the same on all machines that tracer runs on.
 pub(super) mod errno {
@@ -294,7 +291,7 @@ impl<'a> Facts<'a> {
         self.mini()
             .is_some_and(|mini| match (mini.end, mini.due_ns) {
                 (MiniEnd::At(end_ns), Some(due_ns)) => {
-                    mini.state == State::FinWait2 && end_ns.saturating_add(TIMER_GRAIN_NS) < due_ns
+                    mini.state == State::FinWait2 && end_ns.saturating_add(TIMER_SLACK_NS) < due_ns
                 }
                 (MiniEnd::NotSeen, _) | (_, None) => false,
             })

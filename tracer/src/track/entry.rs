@@ -95,25 +95,48 @@ pub(super) struct Found {
 impl Entry {
     /// The life that starts, or is first seen, with `event`, which is still to be [`Self::advance`]d.
     pub(super) fn new(id: ConnId, event: &StateEvent) -> Self {
+        let local = Endpoint {
+            addr: event.local.addr,
+            port: 0,
+        };
+        Self {
+            from_birth: is_birth(event),
+            ..Self::unknown(
+                id,
+                event.netns,
+                event.family,
+                event.protocol,
+                (local, event.remote),
+                event.from,
+            )
+        }
+    }
+
+    /// One between these ends (the local one first) that was in `state`, and nothing more known of it.
+    fn unknown(
+        id: ConnId,
+        netns: Option<u32>,
+        family: Family,
+        protocol: Protocol,
+        (local, remote): (Endpoint, Endpoint),
+        state: State,
+    ) -> Self {
         Self {
             id,
-            local: Endpoint {
-                addr: event.local.addr,
-                port: 0,
-            },
-            remote: event.remote,
-            netns: event.netns,
-            family: event.family,
-            protocol: event.protocol,
+            local,
+            remote,
+            netns,
+            family,
+            protocol,
             owner: Owner::UNKNOWN,
             owner_process: None,
             role: Role::Unknown,
             verdict: Verdict::Undecided,
             owner_matches: false,
-            from_birth: is_birth(event),
+            from_birth: false,
             has_gap: false,
             steps: Steps::default(),
-            last_from: short(event.from),
+            last_from: short(state),
             lost_before: Losses::default(),
             incomplete: false,
             synacks_counted: false,
@@ -163,28 +186,16 @@ impl Entry {
     /// The life of a socket that was there when the kernel was asked.
     pub(super) fn listed(id: ConnId, event: &SocketEvent, lost: Losses) -> Self {
         Self {
-            id,
-            local: event.local,
-            remote: event.remote,
-            netns: event.netns,
-            family: event.family,
-            protocol: event.protocol,
-            owner: Owner::UNKNOWN,
-            owner_process: None,
-            role: Role::Unknown,
-            verdict: Verdict::Undecided,
-            owner_matches: false,
-            from_birth: false,
-            has_gap: false,
             steps: Steps::found(event.state, event.seen_ns),
-            last_from: short(event.state),
             lost_before: lost,
-            incomplete: false,
-            synacks_counted: false,
-            half_open_ns: NOT_SEEN,
-            opened: None,
-            evidence: None,
-            aside: None,
+            ..Self::unknown(
+                id,
+                event.netns,
+                event.family,
+                event.protocol,
+                (event.local, event.remote),
+                event.state,
+            )
         }
     }
 

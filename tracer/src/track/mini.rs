@@ -17,6 +17,9 @@ pub const TIME_WAIT_NS: u64 = 60_000_000_000;
 /// beginning of `TIME_WAIT` may be off that was calculated from one.
 pub const TIMER_GRAIN_NS: u64 = 10_000_000;
 
+/// By so much a timer can differ from what the kernel tells of it, without having been set again.
+pub const TIMER_SLACK_NS: u64 = 100_000_000;
+
 /// What is known of the time after the socket was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum After {

@@ -10,7 +10,7 @@ use tracer_common::wire::{
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::batch::Batch;
-use crate::track::TimeWait;
+use crate::track::{TIMER_SLACK_NS, TimeWait};
 
 /// `IPPROTO_TCP`
 const TCP: u16 = 6;
@@ -35,8 +35,6 @@ const DUE_NS: u64 = 250 * MILLISECOND;
 const TELL_AGAIN_NS: u64 = 30 * SECOND;
 /// The same of one in `FIN_WAIT_2`, of which a hint is given when it is known to have been there for long.
 const TELL_FIN_WAIT_2_AGAIN_NS: u64 = 5 * SECOND;
-/// By so much a timer can differ without having been set again.
-const TIMER_GRAIN_NS: u64 = 100 * MILLISECOND;
 /// Connections asked for at once.
 const MAX: usize = 1 << 17;
 
@@ -286,27 +284,7 @@ impl Fates {
         else {
             return false;
         };
-        let mut record = PolledRecord {
-            header: Header {
-                kind: KIND_POLLED,
-                flags: FLAG_NETNS,
-                cpu: 0,
-                mono_ns: asked_ns,
-                sk: 0,
-            },
-            netns,
-            family: fate.family,
-            local_port: ends.local_port,
-            remote_port: ends.remote_port,
-            found: POLLED_NOTHING,
-            state: 0,
-            retransmits: 0,
-            reserved: 0,
-            timer_ns: 0,
-            seen_ns: fate.known.map_or(0, |(_, known_ns)| known_ns),
-            local_addr: ends.local_addr,
-            remote_addr: ends.remote_addr,
-        };
+        let mut record = fate.record(netns, ends, POLLED_NOTHING, asked_ns);
         let due_ns;
         match answer {
             Answer::Mini { state, timer_ns } => {
@@ -373,27 +351,7 @@ impl Fates {
         let Some(fate) = self.remove(netns, ends) else {
             return;
         };
-        let record = PolledRecord {
-            header: Header {
-                kind: KIND_POLLED,
-                flags: FLAG_NETNS,
-                cpu: 0,
-                mono_ns: now_ns,
-                sk: 0,
-            },
-            netns,
-            family: fate.family,
-            local_port: ends.local_port,
-            remote_port: ends.remote_port,
-            found: POLLED_NOT_KNOWN,
-            state: 0,
-            retransmits: 0,
-            reserved: 0,
-            timer_ns: 0,
-            seen_ns: fate.known.map_or(0, |(_, known_ns)| known_ns),
-            local_addr: ends.local_addr,
-            remote_addr: ends.remote_addr,
-        };
+        let record = fate.record(netns, ends, POLLED_NOT_KNOWN, now_ns);
         self.news.push(record.as_bytes());
     }
 
@@ -414,11 +372,36 @@ impl Fates {
 }
 
 impl Fate {
+    /// What was found at `mono_ns` of the connection with these ends, without the details.
+    fn record(&self, netns: u32, ends: &Ends, found: u16, mono_ns: u64) -> PolledRecord {
+        PolledRecord {
+            header: Header {
+                kind: KIND_POLLED,
+                flags: FLAG_NETNS,
+                cpu: 0,
+                mono_ns,
+                sk: 0,
+            },
+            netns,
+            family: self.family,
+            local_port: ends.local_port,
+            remote_port: ends.remote_port,
+            found,
+            state: 0,
+            retransmits: 0,
+            reserved: 0,
+            timer_ns: 0,
+            seen_ns: self.known.map_or(0, |(_, known_ns)| known_ns),
+            local_addr: ends.local_addr,
+            remote_addr: ends.remote_addr,
+        }
+    }
+
     /// An answer is another than the last.
     fn differs(&self, answer: Answer, due_ns: Option<u64>) -> bool {
         let timer_moved = match (self.due_ns, due_ns) {
             // Once it is due, what is left of it is nothing, again and again.
-            (Some(before), Some(now)) => before.abs_diff(now) > TIMER_GRAIN_NS && !is_late(answer),
+            (Some(before), Some(now)) => before.abs_diff(now) > TIMER_SLACK_NS && !is_late(answer),
             (before, now) => before.is_some() != now.is_some(),
         };
         let changed = match (self.known, answer) {
