@@ -7,7 +7,7 @@ mod summing;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,45 @@ fn place() -> SocketAddr {
 
 fn port() -> String {
     place().port().to_string()
+}
+
+/// A command that goes on until it is interrupted.
+struct Running {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    said: String,
+}
+
+impl Running {
+    /// Starts it, and waits until it says `word`.
+    fn start(arguments: &[&str], word: &str) -> Result<Self> {
+        let mut child = Command::new(tracer::binary())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut stderr = BufReader::new(child.stderr.take().context("no pipe")?);
+        let mut said = String::new();
+        while !said.contains(word) && stderr.read_line(&mut said)? > 0 {}
+        Ok(Self {
+            child,
+            stderr,
+            said,
+        })
+    }
+
+    /// Ends it as Ctrl-C does, and yields its standard output; fails if it fails.
+    fn interrupt(mut self) -> Result<String> {
+        kill_process(Pid::from_child(&self.child), Signal::INT)?;
+        let mut text = String::new();
+        let stdout = self.child.stdout.as_mut().context("no pipe")?;
+        stdout.read_to_string(&mut text)?;
+        let status = self.child.wait()?;
+        self.stderr.read_to_string(&mut self.said)?;
+        ensure!(status.success(), "{status}: {}", self.said);
+        Ok(text)
+    }
 }
 
 /// One connection, from `listen` to the listener's end: [`TRANSITIONS`].

@@ -1,41 +1,22 @@
 //! `tracer report` writes a page of what happened.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Command, Stdio};
-
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{port, talk};
+use super::{Running, port, talk};
 use crate::harness::Verdict;
 use crate::netns::Namespace;
-use crate::tracer;
 
 /// Connections made, each with its listener: three sockets.
 const TALKS: u64 = 5;
 
 pub(super) fn a_page_holds_what_happened() -> Result<Verdict> {
     let namespace = Namespace::new()?;
-    let mut child = Command::new(tracer::binary())
-        .args(["report", "--port", &port()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut stderr = BufReader::new(child.stderr.take().context("no pipe")?);
-    let mut said = String::new();
-    while !said.contains("recording") && stderr.read_line(&mut said)? > 0 {}
+    let report = Running::start(&["report", "--port", &port()], "recording")?;
     for _ in 0..TALKS {
         talk(&namespace)?;
     }
-    kill_process(Pid::from_child(&child), Signal::INT)?;
-    let mut page = String::new();
-    let stdout = child.stdout.as_mut().context("no pipe")?;
-    stdout.read_to_string(&mut page)?;
-    let status = child.wait()?;
-    stderr.read_to_string(&mut said)?;
-    ensure!(status.success(), "{status}: {said}");
+    let page = report.interrupt()?;
 
     ensure!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
     let (_, rest) = page.split_once("id=\"data\">").context("no data")?;

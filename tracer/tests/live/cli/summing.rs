@@ -1,32 +1,20 @@
 //! `tracer summary` counts what happened.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Command, Stdio};
-
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{place, port, talk};
+use super::{Running, place, port, talk};
 use crate::harness::Verdict;
 use crate::netns::Namespace;
 use crate::stage;
-use crate::tracer;
 
 /// Connections made, each with its listener.
 const TALKS: u64 = 7;
 
 pub(super) fn counts_are_those_of_what_happened() -> Result<Verdict> {
     let namespace = Namespace::new()?;
-    let mut child = Command::new(tracer::binary())
-        .args(["summary", "-o", "jsonl", "--port", &port()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut stderr = BufReader::new(child.stderr.take().context("no pipe")?);
-    let mut said = String::new();
-    while !said.contains("counting") && stderr.read_line(&mut said)? > 0 {}
+    let arguments = ["summary", "-o", "jsonl", "--port", &port()];
+    let summary = Running::start(&arguments, "counting")?;
     for _ in 0..TALKS {
         talk(&namespace)?;
     }
@@ -38,16 +26,7 @@ pub(super) fn counts_are_those_of_what_happened() -> Result<Verdict> {
         );
         stage::pair_at(place())
     })?;
-    kill_process(Pid::from_child(&child), Signal::INT)?;
-    let mut text = String::new();
-    child
-        .stdout
-        .take()
-        .context("no pipe")?
-        .read_to_string(&mut text)?;
-    let status = child.wait()?;
-    stderr.read_to_string(&mut said)?;
-    ensure!(status.success(), "{status}: {said}");
+    let text = summary.interrupt()?;
 
     let lines: Vec<Value> = text
         .lines()
