@@ -9,7 +9,7 @@ mod views;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use socket2::SockRef;
 
 use crate::harness::{RunOne, Suite};
@@ -103,6 +103,22 @@ fn happenings(namespace: &Namespace) -> Result<()> {
         drop(client);
         stage::read_to_reset(&server)
     })
+}
+
+const LATELY_NS: u64 = 500_000_000;
+
+/// The midst of the longest pause within [`LATELY_NS`] before a time.
+///
+/// Both the kernel's record and tracer take the time of a transition, one after the other: a cut at any other
+/// time may lie between the two.
+fn pause_before(records: &[Record], mono_ns: u64) -> Result<u64> {
+    let lately = mono_ns.saturating_sub(LATELY_NS)..mono_ns;
+    let mut times: Vec<u64> = records.iter().map(|record| record.mono_ns).collect();
+    times.retain(|time| lately.contains(time));
+    times.sort_unstable();
+    let pauses = times.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+    let (pause_ns, since_ns) = pauses.max().context("nothing happened then")?;
+    Ok(since_ns + pause_ns / 2)
 }
 
 /// What the kernel recorded before a time.

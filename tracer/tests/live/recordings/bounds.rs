@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{TRANSITIONS, before, oracle, talk, told_before, with};
+use super::{LATELY_NS, TRANSITIONS, before, oracle, pause_before, talk, told_before, with};
 use crate::compare;
 use crate::harness::Verdict;
 use crate::netns::Namespace;
@@ -146,7 +146,8 @@ pub(super) fn keep() -> Result<Verdict> {
     ensure!(stderr.contains("oldest files were removed"), "{stderr}");
     let replay = replay(&scratch.paths()?)?;
     let begin = replay.transitions.iter().map(|line| line.mono_ns).min();
-    let begin = begin.context("nothing is left")? + REORDERED;
+    let begin = begin.context("nothing is left")?;
+    let begin = pause_before(&records, begin + REORDERED + LATELY_NS)?;
     let mut after = records.clone();
     after.retain(|record| record.mono_ns >= begin);
     let mut late = replay.transitions.clone();
@@ -189,7 +190,8 @@ pub(super) fn max_size() -> Result<Verdict> {
     let replay = replay(&[file])?;
     ensure!(!replay.stderr.contains("no end"), "{}", replay.stderr);
     let last = replay.transitions.iter().map(|line| line.mono_ns).max();
-    let safe_ns = last.context("nothing was recorded")? - REORDERED;
+    let last_ns = last.context("nothing was recorded")?;
+    let safe_ns = pause_before(&records, last_ns - REORDERED)?;
     compare::ensure_equal(
         &before(&records, safe_ns),
         &told_before(&replay.transitions, safe_ns),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
-use super::{before, now_ns, oracle, ports, talk, told_before, with};
+use super::{before, now_ns, oracle, pause_before, ports, talk, told_before, with};
 use crate::compare;
 use crate::harness::Verdict;
 use crate::netns::Namespace;
@@ -38,7 +38,7 @@ pub(super) fn killed() -> Result<Verdict> {
     let records = oracle.finish()?;
     let replay = Tracer::replay(&[file], &[""; 0])?.wait()?;
     replay.ensure_complete()?;
-    let safe_ns = killed_ns - LAST;
+    let safe_ns = pause_before(&records, killed_ns - LAST)?;
     compare::ensure_equal(
         &before(&records, safe_ns),
         &told_before(&replay.transitions, safe_ns),
@@ -101,7 +101,8 @@ pub(super) fn full_disk() -> Result<Verdict> {
     let replay = Tracer::replay(&[file], &[""; 0])?.wait()?;
     replay.ensure_complete()?;
     let last = replay.transitions.iter().map(|line| line.mono_ns).max();
-    let safe_ns = last.context("nothing was recorded")? - REORDERED;
+    let last_ns = last.context("nothing was recorded")?;
+    let safe_ns = pause_before(&records, last_ns - REORDERED)?;
     compare::ensure_equal(
         &before(&records, safe_ns),
         &told_before(&replay.transitions, safe_ns),
