@@ -159,6 +159,8 @@ pub struct Config {
     pub inet_sport: u32,
     /// `net.ns.inum`
     pub net_inum: u32,
+    /// `net.net_cookie`, 64 bits; Linux 5.12 or later
+    pub net_cookie: u32,
 
     /// `sock.sk_err`
     pub sk_err: u32,
@@ -294,6 +296,7 @@ impl Config {
         inet_saddr: ABSENT,
         inet_sport: ABSENT,
         net_inum: ABSENT,
+        net_cookie: ABSENT,
         sk_err: ABSENT,
         sk_err_soft: ABSENT,
         tcp_bytes_sent: ABSENT,
@@ -354,5 +357,5 @@ impl Config {
 
 const _: () = {
     assert!(align_of::<Config>() == 4);
-    assert!(size_of::<Config>() == 4 * 70);
+    assert!(size_of::<Config>() == 4 * 71);
 };

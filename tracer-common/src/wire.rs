@@ -202,6 +202,8 @@ pub const AT_CLOSE_CGROUP: u32 = 1 << 1;
 pub const AT_CLOSE_SEGMENTS: u32 = 1 << 2;
 /// [`AtClose::known`]: [`AtClose::congestion_state`] was read.
 pub const AT_CLOSE_CONGESTION: u32 = 1 << 3;
+/// [`AtClose::known`]: [`AtClose::netns_cookie`] was read.
+pub const AT_CLOSE_NETNS_COOKIE: u32 = 1 << 4;
 
 /// More of the socket, read when it is closed alone.
 #[repr(C)]
@@ -225,8 +227,9 @@ pub struct AtClose {
     pub data_segments_out: u32,
     /// `inet_connection_sock.icsk_ca_state`: `enum tcp_ca_state` (`include/uapi/linux/tcp.h`).
     pub congestion_state: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// `net.net_cookie`, its lower half: tells apart network namespaces that had the same inode number, which
+    /// the kernel gives to the next one as soon as one is gone.
+    pub netns_cookie: u32,
 }
 
 /// Something that happened to a socket beside its state changes.
@@ -326,8 +329,8 @@ pub struct PolledRecord {
     pub state: u32,
     /// SYN-ACKs sent again of a half-open connection; else 0.
     pub retransmits: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Nanoseconds that the answer took: by so much later than asked the kernel looked, at most.
+    pub took_ns: u32,
     /// Nanoseconds until its timer is due; meaningful with [`FLAG_DETAIL`].
     pub timer_ns: u64,
     /// When it was last asked for before, and there (`CLOCK_MONOTONIC`, ns); 0 for never.

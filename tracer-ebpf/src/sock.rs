@@ -5,7 +5,8 @@ use aya_ebpf::programs::TracePointContext;
 use tracer_common::config::FILTER_NETNS;
 use tracer_common::select::{ESTABLISHED, Facts};
 use tracer_common::wire::{
-    AT_CLOSE_CGROUP, AT_CLOSE_CONGESTION, AT_CLOSE_SEGMENTS, AT_CLOSE_UID, AtClose, Counts,
+    AT_CLOSE_CGROUP, AT_CLOSE_CONGESTION, AT_CLOSE_NETNS_COOKIE, AT_CLOSE_SEGMENTS, AT_CLOSE_UID,
+    AtClose, Counts,
 };
 
 use crate::config::setting;
@@ -133,6 +134,7 @@ pub(crate) fn at_close(sk: u64) -> AtClose {
         AT_CLOSE_CONGESTION,
         congestion.map(|byte| u32::from(byte & CONGESTION_STATE)),
     );
+    let netns_cookie = keep(AT_CLOSE_NETNS_COOKIE, netns_cookie(sk));
     let (mut segments_in, mut segments_out) = ([0; 2], [0; 2]);
     if let (Some(into), Some(out)) = (
         field::<[u32; 2]>(sk, setting!(tcp_segments_in)),
@@ -155,8 +157,16 @@ pub(crate) fn at_close(sk: u64) -> AtClose {
         segments_out: segments_out[0],
         data_segments_out: segments_out[1],
         congestion_state,
-        reserved: 0,
+        netns_cookie,
     }
+}
+
+/// The lower half of the number that no other namespace ever has.
+#[inline(always)]
+fn netns_cookie(sk: u64) -> Option<u32> {
+    let net = field::<u64>(sk, setting!(skc_net))?;
+    let cookie = field::<u64>(net, setting!(net_cookie))?;
+    Some(cookie as u32)
 }
 
 /// Id of the cgroup that a socket is counted to.

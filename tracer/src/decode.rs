@@ -134,6 +134,17 @@ pub fn task_of(bytes: &[u8]) -> Option<wire::Task> {
 
 /// The cgroup that a record of the kernel programs says a socket was made in.
 pub fn socket_cgroup_of(bytes: &[u8]) -> Option<u64> {
+    at_close(&at_close_of(bytes)?).cgroup_id
+}
+
+/// The lower half of the cookie of the namespace in which a record of the kernel programs says that a
+/// connection ended.
+pub fn netns_cookie_of(bytes: &[u8]) -> Option<u32> {
+    let record = at_close_of(bytes)?;
+    (record.known & wire::AT_CLOSE_NETNS_COOKIE != 0).then_some(record.netns_cookie)
+}
+
+fn at_close_of(bytes: &[u8]) -> Option<wire::AtClose> {
     const AT_END: u16 = wire::FLAG_COUNTS | wire::FLAG_AT_CLOSE;
     let (header, _) = wire::Header::read_from_prefix(bytes).ok()?;
     if header.kind != wire::KIND_STATE || header.flags & (AT_END | wire::FLAG_TASK) != AT_END {
@@ -141,7 +152,7 @@ pub fn socket_cgroup_of(bytes: &[u8]) -> Option<u64> {
     }
     let (_, rest) = take::<wire::StateRecord>(bytes)?;
     let (_, rest) = take::<wire::Counts>(rest)?;
-    at_close(&take::<wire::AtClose>(rest)?.0).cgroup_id
+    Some(take::<wire::AtClose>(rest)?.0)
 }
 
 fn place_event(header: &wire::Header, of: PlaceOf, path: &[u8]) -> Event {
@@ -270,6 +281,7 @@ fn polled_event(record: &wire::PolledRecord) -> PolledEvent {
     let family = Family::from_number(record.family);
     PolledEvent {
         mono_ns: record.header.mono_ns,
+        took_ns: record.took_ns.into(),
         seen_ns: (record.seen_ns != 0).then_some(record.seen_ns),
         netns: (flags & wire::FLAG_NETNS != 0).then_some(record.netns),
         local: endpoint(family, record.local_addr, record.local_port),
@@ -580,7 +592,8 @@ mod tests {
             known: wire::AT_CLOSE_UID
                 | wire::AT_CLOSE_CGROUP
                 | wire::AT_CLOSE_SEGMENTS
-                | wire::AT_CLOSE_CONGESTION,
+                | wire::AT_CLOSE_CONGESTION
+                | wire::AT_CLOSE_NETNS_COOKIE,
             uid: 33,
             cgroup_id: 4242,
             segments_in: 1,
@@ -588,7 +601,7 @@ mod tests {
             segments_out: 3,
             data_segments_out: 4,
             congestion_state: 4,
-            reserved: 0,
+            netns_cookie: 17,
         };
         let bytes = |at_close: wire::AtClose| {
             [record.as_bytes(), counted.as_bytes(), at_close.as_bytes()].concat()
@@ -608,6 +621,7 @@ mod tests {
         };
         assert_eq!(event.at_close, Some(expected));
         assert_eq!(socket_cgroup_of(&bytes(at_close)), Some(4242));
+        assert_eq!(netns_cookie_of(&bytes(at_close)), Some(17));
 
         let unread = bytes(wire::AtClose {
             known: 0,
@@ -615,6 +629,7 @@ mod tests {
         });
         assert_eq!(state(&unread).at_close, Some(AtClose::default()));
         assert_eq!(socket_cgroup_of(&unread), None);
+        assert_eq!(netns_cookie_of(&unread), None);
         let unheard_of = wire::AtClose {
             congestion_state: 5,
             ..at_close

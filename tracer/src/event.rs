@@ -175,6 +175,8 @@ pub enum Evidence {
 pub struct PolledEvent {
     /// When it was asked, or of [`Polled::Nothing`] when it had answered: `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,
+    /// How long the answer took; 0 where that was not written down.
+    pub took_ns: u64,
     /// When there was something the last time before that it was asked, if there was.
     pub seen_ns: Option<u64>,
     /// Inode number of the network namespace, as it was asked for.

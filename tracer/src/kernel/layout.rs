@@ -259,6 +259,10 @@ impl Layout {
         let net = self.find(btf, "sock_common", "skc_net.net", Some(8))?;
         self.config.skc_net = fits(net, 8, SOCK_COMMON_WINDOW)?;
         self.config.net_inum = self.find(btf, "net", "ns.inum", Some(4))?;
+        // Of an older kernel it cannot be told what became of connections in namespaces that are gone.
+        self.config.net_cookie = self
+            .find(btf, "net", "net_cookie", Some(8))
+            .unwrap_or(ABSENT);
         Ok(())
     }
 
@@ -462,5 +466,6 @@ mod tests {
         );
         assert!(layout.missing.is_empty(), "{:?}", layout.missing);
         assert_ne!(layout.config.socket_sk, ABSENT);
+        assert_ne!(layout.config.net_cookie, ABSENT);
     }
 }

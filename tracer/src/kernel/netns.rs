@@ -6,15 +6,32 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::linux::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::libc;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::GetStruct;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Where `ip netns` and Docker keep namespaces.
 const PLACES: [&str; 3] = ["/run/netns", "/var/run/netns", "/run/docker/netns"];
 /// File system of namespaces (`include/uapi/linux/magic.h`).
 const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
+
+/// Since Linux 5.14.
+#[derive(Clone, Copy)]
+struct NetnsCookie;
+
+nix::getsockopt_impl!(
+    NetnsCookie,
+    libc::SOL_SOCKET,
+    libc::SO_NETNS_COOKIE,
+    u64,
+    GetStruct<u64>
+);
+
 /// Inode number of the calling thread's own.
 pub(super) fn own() -> Option<u32> {
     inode(Path::new("/proc/thread-self/ns/net")).ok()
@@ -55,16 +72,20 @@ pub(super) fn enter<T: Send>(
     let Some(file) = open else { return Err(last) };
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || {
-            move_into_link_name_space(
-                std::os::fd::AsFd::as_fd(&file),
-                Some(LinkNameSpaceType::Network),
-            )?;
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
             Ok(inside())
         });
         thread
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the thread in it failed")))
     })
+}
+
+/// The lower half of the cookie of a socket's namespace: no two namespaces have the same, while an inode number
+/// goes to the next one as soon as one is gone.
+pub(super) fn cookie(socket: &impl AsFd) -> Option<u32> {
+    let cookie = getsockopt(socket, NetnsCookie).ok()?;
+    u32::try_from(cookie & u64::from(u32::MAX)).ok()
 }
 
 fn inode(path: &Path) -> io::Result<u32> {

@@ -12,7 +12,9 @@
 //! the question for one does not find it where it is bound to an interface that is not named. So what is in
 //! a list is there, and only what neither finds is gone.
 //!
-//! A netlink socket keeps its namespace alive, so none is kept.
+//! A netlink socket keeps its namespace alive, so none is kept. A namespace is entered by its inode number, which
+//! the kernel gives to the next one soon after the last process has left it; whether it is still the same one is
+//! told by its cookie. There is nothing in another one, which says nothing of what was in the first.
 //!
 //! Known gap: where a namespace cannot be found, nor is it known whether what was in it is gone.
 
@@ -34,7 +36,7 @@ use super::sock_diag::{
 use crate::batch::Batch;
 use crate::track::TimeWait;
 pub use fates::Wish;
-use fates::{Answer, Ends, Fate, Fates, Wanted};
+use fates::{Answer, Ends, Fate, Fates, Identity, Wanted};
 
 /// Kernel numbers of states.
 const SYN_RECV: u8 = 3;
@@ -193,7 +195,10 @@ impl Asking {
         let began = cpu_time();
         for netns in self.fates.due(mono_ns()) {
             match self.enter(netns) {
-                Entered::In(diag) => self.ask_in(netns, diag),
+                Entered::In(diag, identity) => {
+                    self.fates.entered(netns, identity, mono_ns());
+                    self.ask_in(netns, diag);
+                }
                 Entered::Later => {
                     for (ends, _) in self.fates.due_in(netns, mono_ns()) {
                         self.fates.postpone(netns, &ends, mono_ns());
@@ -210,7 +215,7 @@ impl Asking {
     fn enter(&mut self, netns: u32) -> Entered {
         if netns::own() == Some(netns) {
             return match SockDiag::open() {
-                Ok(diag) => Entered::In(diag),
+                Ok(diag) => Entered::In(diag, Identity::Own),
                 Err(error) => {
                     log::debug!("netns {netns}: {}", error.reason());
                     Entered::Later
@@ -218,7 +223,7 @@ impl Asking {
             };
         }
         if let Some(diag) = self.enter_known(netns) {
-            return Entered::In(diag);
+            return Entered::other(diag);
         }
         let now = Instant::now();
         if self
@@ -234,7 +239,7 @@ impl Asking {
         self.ways = processes.namespaces.into_iter().collect();
         self.searched = Some(Instant::now());
         match self.enter_known(netns) {
-            Some(diag) => Entered::In(diag),
+            Some(diag) => Entered::other(diag),
             None => Entered::NoWay,
         }
     }
@@ -335,7 +340,7 @@ impl Asking {
                 let ends = ends_of(&one.message);
                 let (answer, interface) = (answer(&one.message), one.message.id.interface);
                 let times = (one.asked_ns, one.seen_ns);
-                if answer != Answer::Nothing
+                if answer != Answer::Another
                     && fates.answered(netns, &ends, answer, interface, times)
                 {
                     listed.insert(ends);
@@ -352,11 +357,18 @@ impl Asking {
 
 /// Whether a namespace could be entered.
 enum Entered {
-    In(SockDiag),
+    In(SockDiag, Identity),
     /// Not now.
     Later,
     /// There is no way into it.
     NoWay,
+}
+
+impl Entered {
+    fn other(diag: SockDiag) -> Self {
+        let cookie = diag.netns_cookie();
+        Self::In(diag, Identity::Cookie(cookie))
+    }
 }
 
 fn ends_of(message: &Message) -> Ends {
@@ -377,7 +389,7 @@ fn answer(message: &Message) -> Answer {
         SYN_RECV => Answer::HalfOpen {
             retransmits: message.retransmits,
         },
-        _ => Answer::Nothing,
+        _ => Answer::Another,
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::net::{
 use thiserror::Error;
 
 use super::machine::mono_ns;
+use super::netns;
 pub(super) use message::{Message, SocketId};
 use message::{Progress, messages, question, request};
 
@@ -94,6 +95,11 @@ impl SockDiag {
             sequence: 0,
             buffer: vec![0; BUFFER],
         })
+    }
+
+    /// See [`netns::cookie`].
+    pub(super) fn netns_cookie(&self) -> Option<u32> {
+        netns::cookie(&self.socket)
     }
 
     /// Lists the sockets of a family and a protocol that are in one of the states (bits of kernel numbers).

@@ -16,10 +16,6 @@ use crate::event::{Polled, PolledEvent};
 use crate::filter::Verdict;
 use crate::state::State;
 
-/// Asked sooner after the close, the kernel has been seen to say that there is nothing where there was
-/// `TIME_WAIT`: rarely, and why is not known.
-const MISSED_NS: u64 = 1_000_000_000;
-
 /// Closed connections and their mini-sockets.
 #[derive(Default)]
 pub(super) struct Following {
@@ -149,9 +145,8 @@ impl Tracker {
             Polled::Nothing => {
                 let seen_ns = event.seen_ns;
                 // Later, nothing can be told from it: TIME_WAIT may be over.
-                let after_close_ns = now_ns.saturating_sub(closed.at_ns);
-                let tells = (MISSED_NS..TIME_WAIT_NS).contains(&after_close_ns);
-                if tells && seen_ns.is_none() && closed.entry.after() == After::NotKnown {
+                let is_early = now_ns.saturating_sub(closed.at_ns) < TIME_WAIT_NS;
+                if is_early && seen_ns.is_none() && closed.entry.after() == After::NotKnown {
                     closed.entry.evidence_mut().after = After::Missing(now_ns);
                 }
                 self.teller

@@ -432,6 +432,7 @@ impl Story {
         };
         PolledEvent {
             mono_ns: self.now_ns,
+            took_ns: 0,
             seen_ns: ago_ms.map(|ms| self.now_ns - ms * 1_000_000),
             netns: Some(1),
             local: endpoint("10.0.0.1/40000"),

@@ -28,7 +28,7 @@ pub(crate) struct Means {
     /// The mini-sockets are seen in which connections go on after their socket.
     pub(crate) mini_sockets: bool,
     /// The kernel is asked for mini-sockets now and then.
-    polled: bool,
+    pub(crate) polled: bool,
 }
 
 impl Means {

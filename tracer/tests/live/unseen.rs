@@ -2,6 +2,7 @@
 //! again: in mini-sockets and half-open.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use socket2::Domain;
 
 use crate::harness::{RunOne, Suite, Verdict};
 use crate::netns::{Cable, Namespace, Side};
+use crate::outcome::Means;
+use crate::scenarios::Impossible;
 use crate::scope::Scope;
 use crate::stage;
 use crate::tracer::{Connection, Output, Span, Tracer};
@@ -24,16 +27,22 @@ const SLACK_NS: u64 = 150_000_000;
 /// The kernel's timers are late by an eighth at most.
 const LONGEST_TIME_WAIT: Duration = Duration::from_secs(69);
 
+/// How many are given up for another, each within less than it takes until the kernel is asked.
+const NAMESPACES: usize = 10;
+const REPLACED_WITHIN: Duration = Duration::from_millis(90);
+
 /// Kernel numbers of states, as the table has them.
 const SYN_RECV: u8 = 3;
 const FIN_WAIT_2: u8 = 5;
 const TIME_WAIT: u8 = 6;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 3] = [
+    let all: [(&str, RunOne); 5] = [
         ("unseen::time_wait_until_it_ends", time_wait),
+        ("unseen::late_data", late_data),
         ("unseen::half_open", half_open),
         ("unseen::namespace_that_is_gone", namespace_gone),
+        ("unseen::namespace_that_is_another", namespace_replaced),
     ];
     all.into_iter().map(|(name, run)| Suite::One(name, run))
 }
@@ -235,6 +244,29 @@ fn time_wait() -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// Data that comes for a closed socket ends its mini-socket in `FIN_WAIT_2`: no `TIME_WAIT` follows.
+fn late_data() -> Result<Verdict> {
+    let namespace = Namespace::new()?;
+    let place = SocketAddr::from((SCOPE.loopback(1), SCOPE.port(4)));
+    let tracer = Tracer::start(&["--netns", &namespace.inode().to_string()])?;
+    let (_listener, client, mut server) = namespace.run(|| stage::pair_at(place))?;
+    let local = client.local_addr()?.port();
+    drop(client);
+    stage::read_to_end(&server)?;
+    server.write_all(b"too late")?;
+    // Until it has been asked for.
+    thread::sleep(Duration::from_millis(500));
+    let output = tracer.stop()?;
+    output.ensure_complete()?;
+    let means = Means::of(&output)?;
+    if !means.mini_sockets && !means.polled {
+        return Err(Impossible("nothing tells of mini-sockets".to_owned()).into());
+    }
+    let line = connection(&output, local, place.port())?;
+    ensure!(span(line, "TIME_WAIT").is_err(), "{line:?}");
+    Ok(Verdict::Passed)
+}
+
 /// One handshake is completed after some seconds, another one never.
 fn half_open() -> Result<Verdict> {
     let (here, there) = (Namespace::new()?, Namespace::new()?);
@@ -322,5 +354,48 @@ fn namespace_gone() -> Result<Verdict> {
     ensure!(time_wait.duration_is_minimum, "{line:?}");
     let asked_ns = time_wait.duration_ns.context("no length")?;
     ensure!((50_000_000..2_000_000_000).contains(&asked_ns), "{line:?}");
+    Ok(Verdict::Passed)
+}
+
+/// Another namespace has the number of the one that is gone, and nothing in it. That says nothing of what was in the
+/// first.
+fn namespace_replaced() -> Result<Verdict> {
+    let place = SocketAddr::from((SCOPE.loopback(1), SCOPE.port(5)));
+    let tracer = Tracer::start(&["--port", &place.port().to_string()])?;
+    let mut replaced = 0;
+    for _ in 0..NAMESPACES {
+        let namespace = Namespace::new()?;
+        let (_, client, server) = namespace.run(|| stage::pair_at(place))?;
+        stage::close_in_order(client, server)?;
+        let inode = namespace.inode();
+        drop(namespace);
+        let deadline = Instant::now() + REPLACED_WITHIN;
+        let mut others = Vec::new();
+        while Instant::now() < deadline {
+            let other = Namespace::new()?;
+            let is_it = other.inode() == inode;
+            others.push(other);
+            if is_it {
+                replaced += 1;
+                // Until it has been asked.
+                thread::sleep(Duration::from_millis(300));
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let output = tracer.stop()?;
+    output.ensure_complete()?;
+    let clients = output
+        .connections
+        .iter()
+        .filter(|line| line.role == "client");
+    for line in clients {
+        ensure!(
+            line.verdict == "closed" && span(line, "TIME_WAIT").is_ok(),
+            "{replaced} replaced: {line:?}"
+        );
+    }
+    ensure!(replaced > 0, "the kernel gives no number again");
     Ok(Verdict::Passed)
 }

@@ -10,6 +10,7 @@ use tracer_common::wire::{
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::batch::Batch;
+use crate::decode::netns_cookie_of;
 use crate::track::{TIMER_SLACK_NS, TimeWait};
 
 /// `IPPROTO_TCP`
@@ -64,6 +65,16 @@ pub(super) struct Wanted {
     family: u16,
     half_open: bool,
     since_ns: u64,
+    cookie: Option<u32>,
+}
+
+/// Which namespace was entered: its inode number another one can have had before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// The one that this process is in, and was all the time.
+    Own,
+    /// One with this cookie, where the kernel tells it.
+    Cookie(Option<u32>),
 }
 
 /// What the kernel said of one.
@@ -75,6 +86,8 @@ pub(super) enum Answer {
     HalfOpen { retransmits: u8 },
     /// None of these, now.
     Nothing,
+    /// None of these, but another connection with these ends.
+    Another,
 }
 
 /// What is known of a connection.
@@ -82,6 +95,10 @@ pub(super) enum Answer {
 pub(super) struct Fate {
     family: u16,
     half_open: bool,
+    /// The cookie of its namespace.
+    cookie: Option<u32>,
+    /// The namespace that is asked is known to be that one.
+    is_at_home: bool,
     /// The interface it is bound to, as the kernel said; 0 for none.
     pub(super) interface: u32,
     /// The last answer that there is something, and when that was asked for.
@@ -133,6 +150,7 @@ impl Wish {
                     family: state.family,
                     half_open: false,
                     since_ns: header.mono_ns,
+                    cookie: netns_cookie_of(record),
                 })
             }
             KIND_SYNACK_RETRANSMIT if self.half_open => {
@@ -148,9 +166,20 @@ impl Wish {
                     family: request.family,
                     half_open: true,
                     since_ns: header.mono_ns,
+                    cookie: None,
                 })
             }
             _ => None,
+        }
+    }
+}
+
+impl Identity {
+    /// Whether it is the one with this cookie, if that can be told.
+    fn is(self, cookie: Option<u32>) -> Option<bool> {
+        match self {
+            Self::Own => Some(true),
+            Self::Cookie(entered) => Some(entered? == cookie?),
         }
     }
 }
@@ -166,6 +195,13 @@ impl Fate {
     /// The kernel had something with these ends before.
     pub(super) fn is_known(&self) -> bool {
         self.known.is_some()
+    }
+
+    /// Whether it follows that nothing is left of it. What was half-open or in a mini-socket is gone where another
+    /// connection has its ends, and with its namespace. Of what was never found it is only known in the namespace
+    /// where it would be, while its ends are free.
+    fn is_gone_by(&self, answer: Answer) -> bool {
+        self.half_open || self.is_known() || self.is_at_home && answer == Answer::Nothing
     }
 
     fn pause_ns(&self, now_ns: u64) -> u64 {
@@ -202,6 +238,7 @@ impl Fates {
             family,
             half_open,
             since_ns,
+            cookie,
         } = *wanted;
         let fates = self.by_netns.entry(netns).or_default();
         if let Some(before) = fates.get_mut(&ends)
@@ -215,6 +252,8 @@ impl Fates {
         let fate = Fate {
             family,
             half_open,
+            cookie,
+            is_at_home: false,
             interface: 0,
             known: None,
             due_ns: None,
@@ -267,6 +306,22 @@ impl Fates {
         }
     }
 
+    /// A namespace was entered by its inode number. Of what was in another one that had it before, nothing will
+    /// be known.
+    pub(super) fn entered(&mut self, netns: u32, identity: Identity, now_ns: u64) {
+        let mut gone = Vec::new();
+        for (ends, fate) in self.by_netns.get_mut(&netns).into_iter().flatten() {
+            let is_it = identity.is(fate.cookie);
+            fate.is_at_home = is_it == Some(true);
+            if is_it == Some(false) {
+                gone.push(*ends);
+            }
+        }
+        for ends in gone {
+            self.give_up(netns, &ends, now_ns);
+        }
+    }
+
     /// The kernel answered a question that was asked at `asked_ns`; it did so by `seen_ns`. Returns whether
     /// it was asked for.
     pub(super) fn answered(
@@ -285,6 +340,7 @@ impl Fates {
             return false;
         };
         let mut record = fate.record(netns, ends, POLLED_NOTHING, asked_ns);
+        record.took_ns = u32::try_from(seen_ns.saturating_sub(asked_ns)).unwrap_or(u32::MAX);
         let due_ns;
         match answer {
             Answer::Mini { state, timer_ns } => {
@@ -299,8 +355,11 @@ impl Fates {
                 record.retransmits = retransmits.into();
                 due_ns = None;
             }
-            Answer::Nothing => {
+            Answer::Nothing | Answer::Another => {
                 record.header.mono_ns = seen_ns;
+                if !fate.is_gone_by(answer) {
+                    record.found = POLLED_NOT_KNOWN;
+                }
                 self.news.push(record.as_bytes());
                 self.remove(netns, ends);
                 return true;
@@ -308,7 +367,9 @@ impl Fates {
         }
         let again_ns = match answer {
             Answer::Mini { state, .. } if state != TIME_WAIT => TELL_FIN_WAIT_2_AGAIN_NS,
-            Answer::Mini { .. } | Answer::HalfOpen { .. } | Answer::Nothing => TELL_AGAIN_NS,
+            Answer::Mini { .. } | Answer::HalfOpen { .. } | Answer::Nothing | Answer::Another => {
+                TELL_AGAIN_NS
+            }
         };
         if fate.differs(answer, due_ns) || asked_ns.saturating_sub(fate.told_ns) >= again_ns {
             fate.told_ns = asked_ns;
@@ -389,7 +450,7 @@ impl Fate {
             found,
             state: 0,
             retransmits: 0,
-            reserved: 0,
+            took_ns: 0,
             timer_ns: 0,
             seen_ns: self.known.map_or(0, |(_, known_ns)| known_ns),
             local_addr: ends.local_addr,

@@ -211,6 +211,7 @@ fn events(inputs: &[Input]) -> Vec<Told> {
                 what: *what,
             })),
             Input::Polled { port, found } => Told::Event(Event::Polled(PolledEvent {
+                took_ns: 0,
                 mono_ns: index + 22_000_000,
                 seen_ns: index.checked_sub(1000),
                 netns: Some(1),

@@ -1,4 +1,7 @@
-use tracer_common::wire::{FLAG_COUNTS, KIND_ACCEPT};
+use tracer_common::wire::{
+    AT_CLOSE_NETNS_COOKIE, AtClose, Counts, FLAG_AT_CLOSE, FLAG_COUNTS, KIND_ACCEPT,
+};
+use zerocopy::FromZeros as _;
 
 use super::*;
 use crate::decode::decode;
@@ -160,6 +163,60 @@ fn the_end_is_looked_for_when_the_timer_is_due() {
     assert_eq!(next_ms(&fates), Some(2100));
     answer(&mut fates, 1, 59_000, mini(TIME_WAIT, 1000));
     assert_eq!(next_ms(&fates), Some(60_000));
+}
+
+/// One that was closed in the namespace with this cookie.
+fn closed_in(cookie: u32, port: u16) -> Wanted {
+    let mut record = state_record(FIN_WAIT_2, CLOSE, port);
+    record.header.flags |= FLAG_AT_CLOSE;
+    let at_close = AtClose {
+        known: AT_CLOSE_NETNS_COOKIE,
+        netns_cookie: cookie,
+        ..AtClose::new_zeroed()
+    };
+    let counts = Counts::new_zeroed();
+    let bytes = [record.as_bytes(), counts.as_bytes(), at_close.as_bytes()].concat();
+    ALL.of(&bytes).unwrap()
+}
+
+#[test]
+fn of_what_was_in_a_namespace_that_is_gone_the_next_one_of_its_number_tells_nothing() {
+    let cookie = |cookie| Identity::Cookie(Some(cookie));
+    for (identity, wanted, expected) in [
+        (cookie(5), closed_in(5, 1), Polled::Nothing),
+        (Identity::Own, closed(1), Polled::Nothing),
+        // Nobody can tell which one it is.
+        (cookie(5), closed(1), Polled::NotKnown),
+        (Identity::Cookie(None), closed_in(5, 1), Polled::NotKnown),
+    ] {
+        let mut fates = with(TimeWait::Wait, 0..0);
+        fates.add(&wanted, START);
+        fates.entered(NETNS, identity, START + SECOND);
+        answer(&mut fates, 1, 1000, Answer::Nothing);
+        let told = news(&mut fates);
+        assert_eq!(told[0].found, expected, "{identity:?} {wanted:?}");
+    }
+    let mut fates = with(TimeWait::Wait, 0..0);
+    fates.add(&closed_in(5, 1), START);
+    fates.add(&closed_in(6, 2), START);
+    fates.entered(NETNS, cookie(6), START + SECOND);
+    let told = news(&mut fates);
+    assert_eq!((told.len(), told[0].local.port), (1, 1));
+    assert_eq!(told[0].found, Polled::NotKnown);
+    // Whoever has its ends now, it is not known what it was before.
+    let mut fates = with(TimeWait::Wait, 0..0);
+    fates.add(&closed_in(5, 1), START);
+    fates.entered(NETNS, cookie(5), START + SECOND);
+    answer(&mut fates, 1, 1000, Answer::Another);
+    assert_eq!(news(&mut fates)[0].found, Polled::NotKnown);
+    // What was seen there is gone with it.
+    let mut fates = with(TimeWait::Wait, 0..0);
+    fates.add(&closed_in(6, 2), START);
+    answer(&mut fates, 2, 1000, mini(TIME_WAIT, 59_000));
+    assert_eq!(news(&mut fates).len(), 1);
+    fates.entered(NETNS, Identity::Cookie(None), START + SECOND);
+    answer(&mut fates, 2, 3000, Answer::Nothing);
+    assert_eq!(news(&mut fates)[0].found, Polled::Nothing);
 }
 
 #[test]
