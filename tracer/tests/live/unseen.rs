@@ -11,8 +11,10 @@ use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 use socket2::Domain;
 
+use crate::compare;
 use crate::harness::{RunOne, Suite, Verdict};
 use crate::netns::{Cable, Namespace, Side};
+use crate::oracle::Oracle;
 use crate::outcome::Means;
 use crate::scenarios::Impossible;
 use crate::scope::Scope;
@@ -24,6 +26,7 @@ const SCOPE: Scope = Scope(223);
 const LOOK: Duration = Duration::from_millis(20);
 /// For threads that get no turn on a busy machine.
 const SLACK_NS: u64 = 150_000_000;
+const BUFFER_KIB: u32 = 1024;
 /// The kernel's timers are late by an eighth at most.
 const LONGEST_TIME_WAIT: Duration = Duration::from_secs(69);
 
@@ -274,6 +277,7 @@ fn half_open() -> Result<Verdict> {
     let addrs = [SCOPE.wire(0, 1), SCOPE.wire(0, 2)];
     let cable = Cable::lay(["left", "right"], [&here, &there], addrs)?;
     let place = SocketAddr::from((SCOPE.wire(0, 2), SCOPE.port(0)));
+    let oracle = Oracle::start(&SCOPE.ports(), BUFFER_KIB)?;
     let tracer = Tracer::start(&["--netns", &there.inode().to_string()])?;
     let listener = there.run(|| stage::listen(place))?;
     let connect = || {
@@ -302,8 +306,12 @@ fn half_open() -> Result<Verdict> {
     })?;
     thread::sleep(Duration::from_millis(1700));
     let output = tracer.stop()?;
+    let mut by_kernel = oracle.finish()?;
     drop((listener, kept));
     output.ensure_complete()?;
+    // Those of the clients are in the other namespace.
+    by_kernel.retain(|record| record.local.1 == place.port());
+    compare::ensure_equal(&by_kernel, &output.transitions)?;
     let evidence = if output.is_function_attached("inet_csk_reqsk_queue_hash_add") {
         "observed"
     } else {
