@@ -80,6 +80,9 @@ pub struct StateSpan {
     pub evidence: SpanEvidence,
     /// How long it lasts as a rule, where its end cannot be seen.
     pub expected_ns: Option<u64>,
+    /// How far `since_ns` may be off, where it was polled: `TIME_WAIT` can have begun so much earlier or later, any
+    /// other so much earlier.
+    pub within_ns: Option<u64>,
 }
 
 /// How a state of the timeline is known.

@@ -53,9 +53,9 @@ use crate::place::Place;
 use crate::state::State;
 
 pub use evidence::{Backoff, Gathered, Opened, ResetSent, SocketError};
+pub use half_open::HALF_OPEN_WITHIN_NS;
 pub use mini::{
-    After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TIMER_GRAIN_NS, TIMER_SLACK_NS,
-    TimeWait,
+    After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TIMER_SLACK_NS, TimeWait,
 };
 pub use sockets::GROUP as WARM_GROUP;
 pub use tracker::{Stats, Tracker, TrackerConfig};

@@ -261,18 +261,19 @@ proptest! {
 fn any_states() -> impl Strategy<Value = Vec<StateSpan>> {
     use SpanEvidence as E;
     let evidence = proptest::sample::select(vec![E::Observed, E::Polled, E::Inferred]);
-    let numbers = any::<(i32, Option<u64>, Option<u64>, Option<u64>)>();
-    let span =
-        (numbers, evidence).prop_map(|((state, since_ns, duration_ns, expected_ns), evidence)| {
-            StateSpan {
-                state: State::from_kernel(state),
-                since_ns,
-                duration_ns,
-                is_minimum: false,
-                evidence,
-                expected_ns,
-            }
-        });
+    let times = any::<[Option<u64>; 4]>();
+    let span = (any::<i32>(), times, evidence).prop_map(|(state, times, evidence)| {
+        let [since_ns, duration_ns, expected_ns, within_ns] = times;
+        StateSpan {
+            state: State::from_kernel(state),
+            since_ns,
+            duration_ns,
+            is_minimum: false,
+            evidence,
+            expected_ns,
+            within_ns,
+        }
+    });
     proptest::collection::vec(span, 0..6)
 }
 

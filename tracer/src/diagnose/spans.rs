@@ -7,7 +7,7 @@
 use super::evidence::Facts;
 use super::{SpanEvidence, StateSpan};
 use crate::state::State;
-use crate::track::{After, Ending, Mini, MiniEnd, Role, TIME_WAIT_NS};
+use crate::track::{After, Ending, HALF_OPEN_WITHIN_NS, Mini, MiniEnd, Role, TIME_WAIT_NS};
 
 pub(super) fn timeline(f: &Facts<'_>) -> Vec<StateSpan> {
     let mut spans = observed(f);
@@ -40,6 +40,7 @@ fn observed(f: &Facts<'_>) -> Vec<StateSpan> {
             is_minimum: false,
             evidence: SpanEvidence::Observed,
             expected_ns: None,
+            within_ns: None,
         });
     }
     if matches!(
@@ -96,6 +97,7 @@ fn half_open(f: &Facts<'_>, spans: &mut [StateSpan]) {
         first.duration_ns = between(Some(born_ns), established_ns.or(Some(f.conn.as_of_ns)));
         if f.evidence().half_open_polled {
             first.evidence = SpanEvidence::Polled;
+            first.within_ns = Some(HALF_OPEN_WITHIN_NS);
         }
         return;
     }
@@ -145,6 +147,7 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
             is_minimum: false,
             evidence: SpanEvidence::Inferred,
             expected_ns: Some(TIME_WAIT_NS),
+            within_ns: None,
         });
     }
     spans.push(StateSpan {
@@ -168,6 +171,7 @@ fn in_mini_socket(
     } else {
         SpanEvidence::Observed
     };
+    let within_ns = |ns: u64| (mini.polled && ns > 0).then_some(ns);
     let end_ns = match mini.end {
         MiniEnd::At(end_ns) => Some(end_ns),
         MiniEnd::NotSeen => None,
@@ -200,6 +204,7 @@ fn in_mini_socket(
             is_minimum: end_ns.is_none(),
             evidence,
             expected_ns: end_ns.is_none().then_some(TIME_WAIT_NS),
+            within_ns: mini.time_wait_ns.and(within_ns(mini.within_ns)),
         });
     } else if mini.end == MiniEnd::NotSeen {
         // In FIN_WAIT_2 to this day.
@@ -211,6 +216,7 @@ fn in_mini_socket(
             MiniEnd::NotSeen => SpanEvidence::Inferred,
             MiniEnd::At(_) => evidence,
         },
+        within_ns: end_ns.and_then(|end_ns| within_ns(end_ns.saturating_sub(mini.seen_ns))),
         ..closed
     });
 }

@@ -356,6 +356,33 @@ fn what_ended_a_fin_wait_2_too_early_is_not_known() {
 }
 
 #[test]
+fn a_polled_beginning_says_how_far_it_may_be_off() {
+    let life = ["A F2>CL", "+1000ms", "poll=TW/59500ms", "+2000ms"];
+    let found = asked(&[&life[..], &["poll=-@1500ms"]].concat());
+    let within_ms = |found: &Diagnosis| -> Vec<_> {
+        let polled = found.states.iter();
+        polled
+            .filter_map(|span| Some((span.state, span.within_ns? / 1_000_000)))
+            .collect()
+    };
+    // The clock tick of the timer; and since the kernel was asked the time before.
+    let expected = [(State::TimeWait, 10), (State::Closed, 1500)];
+    assert_eq!(within_ms(&found), expected);
+    // In CLOSING it began when the socket was closed, which was seen.
+    let mut story = Story::following(
+        TimeWait::Expect,
+        MiniSight {
+            polled: true,
+            ..MiniSight::default()
+        },
+    );
+    story.tell(&["A SS>ES", "A ES>F1", "A F1>CG", "A CG>CL", "+1000ms"]);
+    story.tell(&["poll=TW/59000ms"]);
+    let (conn, ending) = story.conn_of("A");
+    assert_eq!(within_ms(&diagnose(&conn, ending, &all())), []);
+}
+
+#[test]
 fn a_time_wait_that_the_kernel_does_not_have_is_not_inferred() {
     let gone = asked(&["A F2>CL counts=acked:2", "+100ms", "poll=-"]);
     assert_eq!(gone.verdict, Verdict::Unknown);

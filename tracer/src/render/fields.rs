@@ -264,4 +264,5 @@ pub(crate) fn span(fields: &mut impl Fields, span: &Span, clock: &ClockMap, stam
     );
     fields.word("evidence", vocab::evidence(span.known.evidence));
     fields.number("expected_ns", span.known.expected_ns);
+    fields.number("within_ns", span.known.within_ns);
 }

@@ -24,9 +24,7 @@ use crate::event::{Congestion, Endpoint, Protocol};
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State, legality};
-use crate::track::{
-    After, Connection, Ending, MiniEnd, OwnerSource, Role, TIMER_GRAIN_NS, Transition,
-};
+use crate::track::{After, Connection, Ending, MiniEnd, OwnerSource, Role, Transition};
 
 const LEGEND: &str = "# each state: when it began, how long it lasted (>: at least; ~: not measured; \
                       ?: not known)\n\n";
@@ -88,24 +86,14 @@ impl<'a> Life<'a> {
         self.spans.get(index.checked_sub(1)?)
     }
 
-    /// How far the time that a state of a mini-socket lasted may be off, where it is known by asking.
+    /// How far the time that a state lasted may be off, where its beginning or its end is known by asking.
     fn within_ns(&self, index: usize, span: &Span) -> Option<u64> {
-        let After::Mini(mini) = self.conn.evidence.after else {
+        let Lasted::Exactly(_) = span.lasted else {
             return None;
         };
-        let is_timed = matches!(span.lasted, Lasted::Exactly(_));
-        if !mini.polled || !is_timed || span.known.evidence != SpanEvidence::Polled {
-            return None;
-        }
         let next = self.spans.get(index.checked_add(1)?)?;
-        let end_ns = match (next.known.state, mini.end) {
-            (State::TimeWait, _) => return Some(TIMER_GRAIN_NS),
-            (_, MiniEnd::At(end_ns)) => end_ns.saturating_sub(mini.seen_ns),
-            (_, MiniEnd::NotSeen) => return None,
-        };
-        let calculated = span.known.state == State::TimeWait && mini.first != State::TimeWait;
-        let start_ns = if calculated { TIMER_GRAIN_NS } else { 0 };
-        Some(end_ns.saturating_add(start_ns))
+        let bounds = [span.known.within_ns, next.known.within_ns];
+        bounds.into_iter().flatten().reduce(u64::saturating_add)
     }
 
     fn bar(&self, span: &Span) -> Option<String> {

@@ -6,9 +6,7 @@ use std::collections::HashMap;
 use super::entry::Entry;
 use super::half_open::Pending;
 use super::linger::Closed;
-use super::mini::{
-    After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TIMER_GRAIN_NS, TimeWait,
-};
+use super::mini::{After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, TimeWait};
 use super::tracker::Tracker;
 use super::waiting::{Ends, Waiting};
 use super::{ConnId, Connection, Ending, Sink};
@@ -136,8 +134,10 @@ impl Tracker {
                     let mini = Mini::unseen(closed_ns, left == Some(State::Closing));
                     closed.entry.evidence_mut().after = After::Mini(mini);
                 }
-                self.teller
-                    .change_mini(closed, |mini| mini.answer(state, timer_ns, now_ns), sink);
+                let answer = |mini: &mut Mini| {
+                    mini.answer(state, timer_ns, now_ns, event.took_ns);
+                };
+                self.teller.change_mini(closed, answer, sink);
                 if let After::Mini(mini) = closed.entry.after() {
                     goes_on = self.following.waits_for(&mini);
                 }
@@ -299,7 +299,7 @@ impl super::teller::Teller {
                 from: State::FinWait2,
                 to: State::TimeWait,
                 in_state_ns: since_ns.and_then(|since_ns| mono_ns.checked_sub(since_ns)),
-                polled_within_ns: now.polled.then_some(TIMER_GRAIN_NS),
+                polled_within_ns: now.polled.then_some(now.within_ns),
             };
             self.tell_continued(closed, &change, sink);
         }

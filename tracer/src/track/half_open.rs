@@ -16,6 +16,9 @@ const MAX: usize = 4096;
 const LIFE_NS: u64 = 130_000_000_000;
 /// A first SYN-ACK is waited for so long (`TCP_TIMEOUT_INIT`); each one later for twice as long.
 const FIRST_WAIT_NS: u64 = 1_000_000_000;
+/// That of the first can be late by so much: where a half-open connection is known since then, its SYN may have come
+/// earlier.
+pub const HALF_OPEN_WITHIN_NS: u64 = FIRST_WAIT_NS / 8;
 /// The kernel's timers are late by an eighth at most, and so may we be.
 const SLACK_NS: u64 = 2_000_000_000;
 /// How long after an answer of the kernel what happened before it may come.

@@ -15,7 +15,7 @@ pub const TIME_WAIT_NS: u64 = 60_000_000_000;
 
 /// The kernel's timers count ticks of its clock: 10 ms at most (`CONFIG_HZ`). By so much, to either side, a
 /// beginning of `TIME_WAIT` may be off that was calculated from one.
-pub const TIMER_GRAIN_NS: u64 = 10_000_000;
+const TIMER_GRAIN_NS: u64 = 10_000_000;
 
 /// By so much a timer can differ from what the kernel tells of it, without having been set again.
 pub const TIMER_SLACK_NS: u64 = 100_000_000;
@@ -46,6 +46,8 @@ pub struct Mini {
     pub state: State,
     /// When `TIME_WAIT` began (`CLOCK_MONOTONIC`, ns); `None` where it did not, or where that is not known.
     pub time_wait_ns: Option<u64>,
+    /// By so much, to either side, that may be off; 0 where it was seen.
+    pub within_ns: u64,
     /// Its end.
     pub end: MiniEnd,
     /// When it was last known to be there.
@@ -114,6 +116,7 @@ impl Mini {
             first: state,
             state,
             time_wait_ns: (state == State::TimeWait).then_some(now_ns),
+            within_ns: 0,
             end: MiniEnd::NotSeen,
             seen_ns: now_ns,
             due_ns: None,
@@ -146,9 +149,16 @@ impl Mini {
         self.seen_ns = now_ns;
     }
 
-    /// The kernel says that it is there.
-    pub(super) fn answer(&mut self, state: State, timer_ns: Option<u64>, now_ns: u64) {
+    /// The kernel says that it is there; it took so long to say so.
+    pub(super) fn answer(
+        &mut self,
+        state: State,
+        timer_ns: Option<u64>,
+        now_ns: u64,
+        took_ns: u64,
+    ) {
         if state == State::TimeWait && self.state != State::TimeWait {
+            self.within_ns = TIMER_GRAIN_NS.saturating_add(took_ns);
             // Not before it was last seen in FIN_WAIT_2, nor after now: the clock tick has its grain.
             self.time_wait_ns = timer_ns.map(|timer_ns| {
                 (now_ns.saturating_add(timer_ns))

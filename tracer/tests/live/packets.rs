@@ -17,7 +17,7 @@ use crate::netns::{Cable, Namespace, Side};
 use crate::outcome::Means;
 use crate::scope::Scope;
 use crate::stage;
-use crate::tracer::{Connection, Output, Tracer};
+use crate::tracer::{Connection, Output, Span, Tracer};
 
 const PREFIX: &str = "packets::";
 const SCOPE: Scope = Scope(203);
@@ -27,9 +27,6 @@ const CLIENT_PORT: u16 = 1;
 
 /// How far tracer may be off.
 const TOLERANCE_NS: i64 = 1_000_000;
-/// The same for what the kernel was asked for: its timers tell when a state began, and are late by a tick
-/// or more each time.
-const POLLED_TOLERANCE_NS: i64 = 300_000_000;
 /// What every application waits for, so that no state is over at once.
 const PAUSE: Duration = Duration::from_millis(40);
 /// The first SYN-ACK is sent again after a second.
@@ -136,13 +133,16 @@ fn connection<'a>(output: &'a Output, role: &str) -> Result<&'a Connection> {
         .with_context(|| format!("no connection of a {role}"))
 }
 
-/// Fails unless these states lasted as long as the packets say, and all others whose duration is told.
+/// Fails unless these states lasted as long as the packets say, and all others whose duration is told: to within what
+/// is said of their beginning and their end where the kernel was only asked.
 fn durations_agree(line: &Connection, states: &[(&str, i64)], known: &[&str]) -> Result<()> {
     for ((state, begin_ns), (_, end_ns)) in states.iter().zip(states.iter().skip(1)) {
         let by_packets_ns = end_ns - begin_ns;
-        let span = line.states.iter().find(|span| span.state == *state);
-        let told = span.filter(|span| !span.duration_is_minimum);
-        let Some(by_tracer_ns) = told.and_then(|span| span.duration_ns) else {
+        let is_another = |span: &&Span| span.state != *state;
+        let mut spans = line.states.iter().skip_while(is_another);
+        let (span, next) = (spans.next(), spans.next());
+        let lasted = span.filter(|span| !span.duration_is_minimum);
+        let Some(by_tracer_ns) = lasted.and_then(|span| span.duration_ns) else {
             ensure!(
                 !known.contains(state),
                 "how long {state} lasted is not told: {line:?}"
@@ -151,19 +151,11 @@ fn durations_agree(line: &Connection, states: &[(&str, i64)], known: &[&str]) ->
         };
         let by_tracer_ns = i64::try_from(by_tracer_ns)?;
         let off_ns = (by_tracer_ns - by_packets_ns).abs();
-        let is_polled = span.is_some_and(|span| span.evidence == "polled");
-        if is_polled && !known.contains(state) {
-            // Its end is told with how exact it is, which depends on what else there is to be asked for.
-            continue;
-        }
-        let tolerance_ns = if is_polled {
-            POLLED_TOLERANCE_NS
-        } else {
-            TOLERANCE_NS
-        };
-        if off_ns > tolerance_ns {
+        let bounds = [span, next].into_iter().flatten();
+        let within_ns: u64 = bounds.filter_map(|span| span.within_ns).sum();
+        if off_ns > TOLERANCE_NS + i64::try_from(within_ns)? {
             let what = format!(
-                "{state} lasted {by_tracer_ns} ns, by the packets {by_packets_ns} ns: {line:?}"
+                "{state} lasted {by_tracer_ns} ns to within {within_ns} ns, by the packets {by_packets_ns} ns: {line:?}"
             );
             // An emulated machine can stand still between a packet and what follows from it.
             if compare::is_emulated() {

@@ -118,6 +118,7 @@ pub(crate) struct Span {
     pub(crate) duration_is_minimum: bool,
     pub(crate) evidence: String,
     pub(crate) expected_ns: Option<u64>,
+    pub(crate) within_ns: Option<u64>,
 }
 
 /// A `continued` line: a connection that goes on after its socket was closed.

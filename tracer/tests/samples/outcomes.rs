@@ -52,6 +52,7 @@ fn observed(step: &Step) -> StateSpan {
         is_minimum: false,
         evidence: SpanEvidence::Observed,
         expected_ns: None,
+        within_ns: None,
     }
 }
 
@@ -63,6 +64,7 @@ pub(crate) fn inferred(state: State, expected_ns: Option<u64>) -> StateSpan {
         is_minimum: false,
         evidence: SpanEvidence::Inferred,
         expected_ns,
+        within_ns: None,
     }
 }
 
@@ -287,6 +289,7 @@ fn in_order() -> [Outcome; 6] {
             is_minimum: true,
             evidence: SpanEvidence::Polled,
             expected_ns: None,
+            within_ns: None,
         }],
         ..diagnosis(&older, Verdict::Open, "in ESTABLISHED")
     };

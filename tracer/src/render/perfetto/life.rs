@@ -215,5 +215,6 @@ fn of_span(span: &Span) -> Arguments {
         arguments.flag("duration_is_minimum", true);
     }
     arguments.number("expected_ns", span.known.expected_ns);
+    arguments.number("within_ns", span.known.within_ns);
     arguments
 }

@@ -8,7 +8,7 @@ use crate::state::{Names, State};
 pub(super) const CATEGORY: u64 = 1;
 
 /// Names of arguments, each the field's of `docs/schema.md` where there is one.
-const ARGUMENTS: [&str; 44] = [
+const ARGUMENTS: [&str; 45] = [
     "conn",
     "netns",
     "family",
@@ -53,6 +53,7 @@ const ARGUMENTS: [&str; 44] = [
     "congestion_state",
     "socket_uid",
     "socket_cgroup",
+    "within_ns",
 ];
 
 /// What stands in the first packet.
