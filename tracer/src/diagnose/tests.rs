@@ -368,6 +368,11 @@ fn a_polled_beginning_says_how_far_it_may_be_off() {
     // The clock tick of the timer; and since the kernel was asked the time before.
     let expected = [(State::TimeWait, 10), (State::Closed, 1500)];
     assert_eq!(within_ms(&found), expected);
+    // A new connection has its ends.
+    let again = ["B CL>SS p0 l=10.0.0.1/40000 r=10.0.0.2/443", "B SS>ES"];
+    let found = asked(&[&life[..], &again].concat());
+    let expected = [(State::TimeWait, 10), (State::Closed, 2000)];
+    assert_eq!(within_ms(&found), expected);
     // In CLOSING it began when the socket was closed, which was seen.
     let mut story = Story::following(
         TimeWait::Expect,

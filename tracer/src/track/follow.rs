@@ -10,7 +10,7 @@ use super::mini::{After, Continued, Mini, MiniEnd, MiniSight, TIME_WAIT_NS, Time
 use super::tracker::Tracker;
 use super::waiting::{Ends, Waiting};
 use super::{ConnId, Connection, Ending, Sink};
-use crate::event::{Polled, PolledEvent};
+use crate::event::{Polled, PolledEvent, StateEvent};
 use crate::filter::Verdict;
 use crate::state::State;
 
@@ -155,6 +155,25 @@ impl Tracker {
             Polled::NotKnown | Polled::HalfOpen { .. } => {}
         }
         if !goes_on && let Some(closed) = self.following.waiting.remove_ends(&ends) {
+            self.teller.end_closed(&closed, sink);
+        }
+    }
+
+    /// Two connections cannot have the same ends: what had those of the event before is over by now, though the
+    /// kernel was not asked in between (RFC 9293, section 3.6.1; `tcp_twsk_unique`, `TCP_TW_SYN`).
+    pub(super) fn ends_used_again(&mut self, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
+        let waiting = &mut self.following.waiting;
+        if !waiting.is_by_ends() {
+            return;
+        }
+        let ends = Ends::new(event.netns, &event.local, &event.remote);
+        let is_before = |closed: &Closed| closed.at_ns < event.mono_ns;
+        if !waiting.get_ends(&ends).is_some_and(is_before) {
+            return;
+        }
+        if let Some(mut closed) = waiting.remove_ends(&ends) {
+            self.teller
+                .change_mini(&mut closed, |mini| mini.is_gone(None, event.mono_ns), sink);
             self.teller.end_closed(&closed, sink);
         }
     }

@@ -258,6 +258,9 @@ impl Tracker {
         }
         self.teller.stats.events += 1;
         self.teller.half_open.watching(event.mono_ns);
+        if matches!(event.to, State::SynReceived | State::Established) {
+            self.ends_used_again(event, sink);
+        }
 
         let Some(place) = self.sockets.find(event.sk) else {
             // What is tracked as open does not linger.

@@ -48,6 +48,11 @@ impl Waiting {
         self.by_mini.len() + self.by_ends.len()
     }
 
+    /// Whether there are any whose mini-socket is not known by its address.
+    pub(super) fn is_by_ends(&self) -> bool {
+        !self.by_ends.is_empty()
+    }
+
     /// Follows the mini-socket at an address. Returns the one that had it before: its end was not seen.
     pub(super) fn add_mini(&mut self, mini: u64, closed: Closed, now_ns: u64) -> Option<Closed> {
         let before = self.by_mini.remove(&mini);

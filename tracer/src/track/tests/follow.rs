@@ -143,6 +143,22 @@ fn the_kernels_timer_tells_when_time_wait_began() {
 }
 
 #[test]
+fn a_new_connection_with_its_ends_shows_that_time_wait_is_over() {
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+20ms", "poll=TW/59980ms", "+1500ms"]);
+    story.tell(&["B CL>SS p0"]);
+    let lines = story.tell(&["B SS>ES"]);
+    assert_eq!(
+        lines[..2],
+        ["1 TW>CL 1520000030 after polled 1500000030", "1 Closed"]
+    );
+    // The answer to what was asked meanwhile is about nobody.
+    let lines = story.tell(&["+1000ms", "poll=-@2000ms"]);
+    assert!(lines.is_empty(), "{lines:?}");
+}
+
+#[test]
 fn what_is_gone_was_there_the_last_time_before() {
     let mut story = polling(TimeWait::Wait);
     story.tell(&CLIENT);
