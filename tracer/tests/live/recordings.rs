@@ -116,7 +116,9 @@ fn pause_before(records: &[Record], mono_ns: u64) -> Result<u64> {
     let mut times: Vec<u64> = records.iter().map(|record| record.mono_ns).collect();
     times.retain(|time| lately.contains(time));
     times.sort_unstable();
-    let pauses = times.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+    let nexts = times.iter().skip(1);
+    let pauses = times.iter().zip(nexts);
+    let pauses = pauses.map(|(before, after)| (after - before, *before));
     let (pause_ns, since_ns) = pauses.max().context("nothing happened then")?;
     Ok(since_ns + pause_ns / 2)
 }
