@@ -23,6 +23,7 @@ use crate::track::{Connection, Continued, Ending, TimeWait, Transition};
 mod closing;
 mod csv;
 mod fields;
+mod first;
 mod fold;
 mod headed;
 mod json;

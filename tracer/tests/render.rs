@@ -741,7 +741,7 @@ fn timeline_of_failures() {
             +0  SYN_SENT      12.00ms  [|                       ]
       +12.00ms  ESTABLISHED    9.987s  [|=======================]
        +9.999s  CLOSED
-      socket closed, 9.999s after the beginning; this side closed first
+      socket closed, 9.999s after the beginning; this side reset it
       bytes, round trip, retransmits: not known
 
     #57 aborted  client  curl/1234 by connect  192.168.1.17:43210 -> 93.184.215.14:443  netns 4026531840  container 3f2a9c1b7d4e (docker), pid 7 inside

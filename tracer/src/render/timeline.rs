@@ -10,6 +10,7 @@ use std::fmt::{self, Write};
 
 use bytes::{BufMut, BytesMut};
 
+use super::first::first_to_end;
 use super::fold::fold;
 use super::plain::push_plain;
 use super::span::{Lasted, Span, spans};
@@ -19,7 +20,7 @@ use super::vocab::{
     put_verdict,
 };
 use super::{Render, RenderOptions, Shape, remark};
-use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
+use crate::diagnose::{Diagnosis, SpanEvidence, Verdict};
 use crate::event::{Congestion, Endpoint, Protocol};
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
@@ -281,7 +282,7 @@ impl Timeline {
         );
     }
 
-    fn put_ending(out: &mut BytesMut, life: &Life<'_>, closed_by: Option<ClosedBy>) {
+    fn put_ending(out: &mut BytesMut, life: &Life<'_>, diagnosis: &Diagnosis) {
         let text = match life.ending {
             Ending::Closed => "socket closed",
             Ending::EndUnseen => "end not seen: the kernel has freed its socket",
@@ -305,11 +306,8 @@ impl Timeline {
                 human(end_ns.saturating_sub(zero_ns))
             );
         }
-        match closed_by {
-            Some(ClosedBy::Local) => out.put_slice(b"; this side closed first"),
-            Some(ClosedBy::Remote) => out.put_slice(b"; the peer closed first"),
-            Some(ClosedBy::Both) => out.put_slice(b"; both sides closed at once"),
-            None => {}
+        if let Some(first) = first_to_end(life.conn, diagnosis) {
+            let _ = write!(out, "; {first}");
         }
         if life.conn.has_gap {
             out.put_slice(b"; at least one transition was not seen");
@@ -513,7 +511,7 @@ impl Render for Timeline {
         for index in 0..life.spans.len() {
             self.put_span(out, &life, index, name_columns);
         }
-        Self::put_ending(out, &life, diagnosis.closed_by);
+        Self::put_ending(out, &life, diagnosis);
         put_counts(out, conn.role, diagnosis);
         put_segments(out, conn, diagnosis);
         put_socket(out, conn);

@@ -73,7 +73,7 @@ class Details {
       row("Role", [conn.role, conn.protocol === "tcp" ? "" : `, ${conn.protocol}`]),
       row(conn.begin_known ? "Began" : "First seen", `${clock.day(conn.begin)} ${clock.time(conn.begin)} ${clock.zone(conn.begin)}`),
       row("Lasted", `${lastedText(conn)}${conn.lasted_is_minimum ? " (only a part was seen)" : ""}${conn.spans.some((span) => span.state === "TIME_WAIT") ? ", TIME_WAIT not counted" : ""}`),
-      row("Closed by", { local: "this side", remote: "the peer", both: "both at once" }[conn.closed_by]),
+      row("First to close or reset", { local: "this side", remote: "the peer", both: "both at once" }[conn.closed_by]),
       row("Reset because", conn.reset_reason && el("code", {}, conn.reset_reason)),
       row("Sent again", resent(conn)),
       row("Payload", conn.bytes_sent === null && conn.bytes_received === null ? null
