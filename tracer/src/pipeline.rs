@@ -13,16 +13,18 @@ use crate::batch::Batch;
 use crate::enrich::Enricher;
 use crate::flow::Flow;
 use crate::input::Input;
-use crate::kernel::{self, Kernel, Poller, clock_map};
+use crate::kernel::{self, Kernel, Poller, Snapshot, Taking, clock_map};
 use crate::output::{self, Output};
 use crate::render::Render;
-use crate::session::{ClockMap, Lost, Missing, Totals};
+use crate::session::{ClockMap, Lost, Missing, SnapshotReport, Totals};
 use crate::track::WARM_GROUP;
 
 /// Records taken before the output is handed on.
 const BATCH: usize = 16_384;
 const BUSY_POLL: Duration = Duration::from_millis(5);
 const IDLE_POLL: Duration = Duration::from_millis(40);
+/// While sockets are listed.
+const LISTING_POLL: Duration = Duration::from_millis(1);
 /// Between two looks at clocks and losses.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 /// Between two ticks while records come. Every tick is recorded, so they are no more than needed.
@@ -52,20 +54,54 @@ pub trait Consumer {
     fn look_after(&mut self) -> bool;
 }
 
-/// Feeds the consumer until it is time to stop, or until it wants no more. `clock` is what it was started
-/// with, `early` what was recorded before; `poller` asks for what the kernel does not tell by itself. Yields
-/// when the run ended (`CLOCK_MONOTONIC`, ns).
+/// Lists the sockets that are there, in these network namespaces or in all, while what happens is drained into
+/// memory: it comes after them. Time to stop ends it with what was found.
+pub async fn list_sockets(
+    kernel: &mut Kernel,
+    stop: &mut Stop,
+    namespaces: &[u32],
+) -> (Batch, SnapshotReport) {
+    let taking = match Taking::start(namespaces) {
+        Ok(taking) => taking,
+        Err(error) => {
+            let none = Snapshot::unavailable(error.to_string());
+            return (none.records, none.report);
+        }
+    };
+    let mut events = Batch::default();
+    while !taking.is_finished() {
+        // Bounded: events may come as fast as they are taken.
+        let limit = events.len() + BATCH;
+        kernel.fill(&mut events, limit);
+        tokio::select! {
+            biased;
+            () = stop.wait() => {
+                taking.give_up();
+                break;
+            }
+            () = sleep(LISTING_POLL) => {}
+        }
+    }
+    let Snapshot {
+        mut records,
+        report,
+    } = taking.finish();
+    for event in events.iter() {
+        records.push(event);
+    }
+    (records, report)
+}
+
+/// Feeds the consumer until it is time to stop, or until it wants no more. Yields when the run ended
+/// (`CLOCK_MONOTONIC`, ns).
 pub async fn run(
     kernel: &mut Kernel,
-    early: Batch,
+    mut feed: Feed,
     consumer: &mut impl Consumer,
-    clock: ClockMap,
     mut stop: Stop,
-    poller: Option<Poller>,
 ) -> Result<u64, kernel::Error> {
     let mut poll = BUSY_POLL;
     let mut housekeeping = Instant::now();
-    let mut feed = Feed::new(early, clock, poller);
     feed.take_batch(kernel, consumer)?;
     loop {
         if housekeeping.elapsed() >= HOUSEKEEPING {
@@ -105,7 +141,7 @@ pub async fn run(
 
 /// Makes inputs of what the kernel has, and of what is found out to go with it. What would tell nothing new is left out, so that a recording
 /// holds exactly what a live view was made from.
-struct Feed {
+pub struct Feed {
     /// From the kernel programs.
     events: Batch,
     /// What was found out to go with them.
@@ -121,12 +157,14 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(early: Batch, clock: ClockMap, poller: Option<Poller>) -> Self {
+    /// That begins with what was recorded before, `early`. `clock` is what the consumer was started with;
+    /// `poller` asks for what the kernel does not tell by itself.
+    pub fn new(early: Batch, enricher: Enricher, clock: ClockMap, poller: Option<Poller>) -> Self {
         Self {
             events: early,
             found: Batch::default(),
             answers: Batch::default(),
-            enricher: Enricher::default(),
+            enricher,
             poller,
             clock,
             lost: Lost::default(),
@@ -285,6 +323,8 @@ const HANGUP_BIT: u64 = 1;
 pub struct Stop {
     signals: Vec<Signal>,
     deadline: Option<Instant>,
+    /// A signal tells it once.
+    is_due: bool,
 }
 
 impl Stop {
@@ -310,6 +350,7 @@ impl Stop {
                 })
                 .collect(),
             deadline: None,
+            is_due: false,
         }
     }
 
@@ -319,8 +360,11 @@ impl Stop {
         self.deadline = Instant::now().checked_add(duration);
     }
 
-    /// Resolves when it is time to stop.
+    /// Resolves when it is time to stop, from then on at once.
     pub(crate) async fn wait(&mut self) {
+        if self.is_due {
+            return;
+        }
         let signals = &mut self.signals;
         let signal = std::future::poll_fn(|context| {
             for signal in signals.iter_mut() {
@@ -340,5 +384,6 @@ impl Stop {
             () = signal => {}
             () = deadline => {}
         }
+        self.is_due = true;
     }
 }

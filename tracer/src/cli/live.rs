@@ -1,7 +1,6 @@
 //! From arguments to a running pipeline, whatever becomes of what the kernel reports.
 
 use std::io::IsTerminal as _;
-use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
@@ -15,10 +14,10 @@ use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
 use crate::kernel::{
-    Kernel, Options, Poller, Snapshot, Taking, Wish, clock_map, default_ring_bytes, machine_facts,
-    port_limits, raise_file_limit,
+    Kernel, Options, Poller, Wish, clock_map, default_ring_bytes, machine_facts, port_limits,
+    raise_file_limit,
 };
-use crate::pipeline::{self, Stop, View};
+use crate::pipeline::{self, Feed, Stop, View};
 use crate::render::Render;
 use crate::session::{ClockMap, HookReport, HookStatus, Session, SnapshotReport};
 use crate::state::State;
@@ -30,13 +29,27 @@ pub(super) struct Live<'a> {
     pub(super) limits: &'a LimitArgs,
     pub(super) kernel: Kernel,
     pub(super) filter: Filter,
-    /// What was there before, and what has happened since all is attached.
-    pub(super) early: Batch,
     pub(super) session: Session,
     /// What is to be asked for, if the kernel can be asked.
     wish: Option<Wish>,
     /// Until the run begins.
-    start: Option<(Runtime, Stop)>,
+    begun: Option<Begun>,
+}
+
+/// What was there before the run began.
+struct Begun {
+    runtime: Runtime,
+    stop: Stop,
+    /// The sockets listed, and what has happened since all is attached.
+    early: Batch,
+    enricher: Enricher,
+}
+
+/// What [`pipeline::run`] needs.
+pub(super) struct Run {
+    pub(super) runtime: Runtime,
+    pub(super) stop: Stop,
+    pub(super) feed: Feed,
 }
 
 impl<'a> Live<'a> {
@@ -45,14 +58,15 @@ impl<'a> Live<'a> {
         logging::init(limits.verbose);
         // First of all: a signal that comes while all is attached ends the run as it begins.
         let runtime = runtime()?;
-        let stop = {
+        let mut stop = {
             let _context = runtime.enter();
             Stop::new()
         };
         raise_file_limit();
         let filter = filter(filters);
         tell_what_cannot_match(filters);
-        places::require(&filter)?;
+        let enricher = Enricher::default();
+        places::require(&filter, &enricher)?;
         let mut kernel = Kernel::load(&Options {
             filter: &filter,
             ring_bytes: limits.ring_size.unwrap_or_else(default_ring_bytes),
@@ -62,45 +76,53 @@ impl<'a> Live<'a> {
         let wish = kernel.ask_for_fates();
         tell_what_is_never_seen(filters, mini_sight(&kernel, wish));
         let clock = clock_map();
+        if let Some(duration) = limits.duration {
+            stop.after(duration);
+        }
         let (early, snapshot) = if limits.no_snapshot {
             (Batch::default(), SnapshotReport::default())
         } else {
-            snapshot(&mut kernel, &filter.netns)
+            runtime.block_on(pipeline::list_sockets(
+                &mut kernel,
+                &mut stop,
+                &filter.netns,
+            ))
         };
-        let session = session(filters, &kernel, clock, snapshot);
+        let missing = missing_fields(&kernel, &enricher);
+        let session = session(filters, &kernel, clock, missing, snapshot);
         Ok(Self {
             filters,
             limits,
             kernel,
             filter,
-            early,
             session,
             wish,
-            start: Some((runtime, stop)),
+            begun: Some(Begun {
+                runtime,
+                stop,
+                early,
+                enricher,
+            }),
         })
     }
 
-    /// What the run is to go on in, and what ends it. To be asked once.
-    pub(super) fn start(&mut self) -> Result<(Runtime, Stop), Failure> {
+    /// Starts to ask the kernel, until each connection is over or only as long as its end is waited for. To be
+    /// called once.
+    pub(super) fn start(&mut self, time_wait: TimeWait) -> Result<Run, Failure> {
         let taken = || cannot_start(&std::io::ErrorKind::AlreadyExists.into());
-        let (runtime, mut stop) = self.start.take().ok_or_else(taken)?;
-        if let Some(duration) = self.limits.duration {
-            stop.after(duration);
-        }
-        Ok((runtime, stop))
+        let begun = self.begun.take().ok_or_else(taken)?;
+        let poller = self.wish.map(|wish| Poller::start(wish, time_wait));
+        let poller = poller.transpose().map_err(|error| cannot_start(&error))?;
+        Ok(Run {
+            runtime: begun.runtime,
+            stop: begun.stop,
+            feed: Feed::new(begun.early, begun.enricher, self.session.clock, poller),
+        })
     }
 
     /// Which ways there are to hear of mini-sockets.
     pub(super) fn mini_sight(&self) -> MiniSight {
         mini_sight(&self.kernel, self.wish)
-    }
-
-    /// Starts to ask the kernel, until each connection is over or only as long as its end is waited for.
-    pub(super) fn poller(&self, time_wait: TimeWait) -> Result<Option<Poller>, Failure> {
-        self.wish
-            .map(|wish| Poller::start(wish, time_wait))
-            .transpose()
-            .map_err(|error| cannot_start(&error))
     }
 
     /// What the session line says, for people: a line for each reason.
@@ -118,14 +140,15 @@ impl<'a> Live<'a> {
         viewing: Viewing,
         to: &mut Destination,
     ) -> Result<Option<End>, Failure> {
-        let poller = self.poller(viewing.time_wait)?;
+        let Run {
+            runtime,
+            stop,
+            feed,
+        } = self.start(viewing.time_wait)?;
         let flow = self.flow(renderer, viewing);
-        let (runtime, stop) = self.start()?;
         let (totals, ending) = runtime.block_on(async {
             let mut view = View::new(flow, to.output()?);
-            let clock = self.session.clock;
-            let end_ns =
-                pipeline::run(&mut self.kernel, self.early, &mut view, clock, stop, poller).await?;
+            let end_ns = pipeline::run(&mut self.kernel, feed, &mut view, stop).await?;
             Ok::<_, Failure>(view.finish(end_ns).await)
         })?;
         Ok(to.written(ending).map(|written| End {
@@ -223,38 +246,11 @@ fn union(sets: &[PortSet]) -> PortSet {
     sets.iter().flat_map(PortSet::ranges).collect()
 }
 
-/// Takes the list of what is there while events are drained into memory; they come after it.
-fn snapshot(kernel: &mut Kernel, namespaces: &[u32]) -> (Batch, SnapshotReport) {
-    let taking = match Taking::start(namespaces) {
-        Ok(taking) => taking,
-        Err(error) => {
-            return (
-                Batch::default(),
-                Snapshot::unavailable(error.to_string()).report,
-            );
-        }
-    };
-    let mut events = Batch::default();
-    while !taking.is_finished() {
-        // Bounded: events may come as fast as they are taken.
-        let limit = events.len() + 16_384;
-        kernel.fill(&mut events, limit);
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let Snapshot {
-        mut records,
-        report,
-    } = taking.finish();
-    for event in events.iter() {
-        records.push(event);
-    }
-    (records, report)
-}
-
 fn session(
     filters: &FilterArgs,
     kernel: &Kernel,
     clock: ClockMap,
+    missing_fields: Vec<(String, String)>,
     snapshot: SnapshotReport,
 ) -> Session {
     let (host, release, arch, boot_id) = machine_facts();
@@ -267,15 +263,19 @@ fn session(
         clock,
         filters: describe_filters(filters),
         hooks: kernel.hooks.clone(),
-        missing_fields: missing_fields(kernel),
+        missing_fields,
         snapshot,
     }
 }
 
-fn missing_fields(kernel: &Kernel) -> Vec<(String, String)> {
-    let mut missing = kernel.missing.clone();
-    missing.extend(Enricher::default().missing());
-    missing
+/// What the kernel programs cannot tell here, and what cannot be looked up.
+fn missing_fields(kernel: &Kernel, enricher: &Enricher) -> Vec<(String, String)> {
+    kernel
+        .missing
+        .iter()
+        .cloned()
+        .chain(enricher.missing())
+        .collect()
 }
 
 pub(super) fn describe_filters(arguments: &FilterArgs) -> Vec<(String, String)> {

@@ -13,11 +13,10 @@ const NAMED: usize = 4;
 
 /// Fails where no process can be told to be in a cgroup, if the filter asks for that; and says what of the
 /// filter stands for nothing now, or for more than one thing.
-pub(super) fn require(filter: &Filter) -> Result<(), Failure> {
+pub(super) fn require(filter: &Filter, enricher: &Enricher) -> Result<(), Failure> {
     if !filter.asks_place() {
         return Ok(());
     }
-    let enricher = Enricher::default();
     let option = if filter.cgroups.is_empty() {
         "--container"
     } else {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::args::{MAX_CONNECTIONS, RecordArgs};
 use super::destination::Destination;
 use super::exit::{Exit, Failure, talk};
-use super::live::{Live, cannot_start, talk_at_the_end};
+use super::live::{Live, Run, cannot_start, talk_at_the_end};
 use super::recorded::time;
 use super::source::Viewing;
 use super::trace::{renderer, time_wait};
@@ -62,8 +62,11 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
         max_size: arguments.max_size,
     };
     // Whoever replays it may want to wait for each end.
-    let poller = live.poller(TimeWait::Wait)?;
-    let (runtime, stop) = live.start()?;
+    let Run {
+        runtime,
+        stop,
+        feed,
+    } = live.start(TimeWait::Wait)?;
     runtime.block_on(async {
         let beside = match (arguments.tee, arguments.count) {
             (Some(format), _) => {
@@ -84,15 +87,7 @@ pub(super) fn run(arguments: &RecordArgs) -> Result<Exit, Failure> {
             beside,
         };
         let clock = live.session.clock;
-        let end_ns = pipeline::run(
-            &mut live.kernel,
-            std::mem::take(&mut live.early),
-            &mut recording,
-            clock,
-            stop,
-            poller,
-        )
-        .await?;
+        let end_ns = pipeline::run(&mut live.kernel, feed, &mut recording, stop).await?;
         let run = Duration::from_nanos(end_ns.saturating_sub(clock.mono_ns));
         recording.finish(end_ns, run, &live.session).await
     })

@@ -68,14 +68,19 @@ pub struct Poller {
     is_used: bool,
 }
 
+/// Whether it takes too long from now on.
+fn patience() -> impl Fn() -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    move || Instant::now() >= deadline
+}
+
 impl Poller {
     /// Whether the kernel can be asked at all; else why not.
     pub fn try_it() -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
         let ask = || {
             let mut diag = SockDiag::open()?;
             // Hardly any socket is in this state.
-            diag.list(INET, TCP, 1 << CLOSING, deadline, |_| {})
+            diag.list(INET, TCP, 1 << CLOSING, patience(), |_| {})
         };
         ask().map_err(|error| error.reason())
     }
@@ -232,7 +237,7 @@ impl Asking {
         {
             return Entered::Later;
         }
-        let mut processes = Processes::look(now + PATIENCE);
+        let mut processes = Processes::look(patience());
         for (inode, path) in netns::mounted() {
             processes.add_namespace(inode, path);
         }
@@ -328,7 +333,7 @@ impl Asking {
         diag: &mut SockDiag,
         open: &[(Ends, Fate)],
     ) -> (HashSet<Ends>, bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let is_over = patience();
         let mut listed = HashSet::new();
         let mut complete = true;
         for family in [INET, INET6] {
@@ -346,7 +351,7 @@ impl Asking {
                     listed.insert(ends);
                 }
             };
-            if let Err(error) = diag.list(family, TCP, STATES, deadline, each) {
+            if let Err(error) = diag.list(family, TCP, STATES, &is_over, each) {
                 log::debug!("netns {netns}: {}", error.reason());
                 complete = false;
             }

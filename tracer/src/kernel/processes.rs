@@ -8,7 +8,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::linux::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
@@ -40,8 +39,8 @@ pub(super) fn sees_kernels_pids() -> bool {
 }
 
 impl Processes {
-    /// Looks at all of them, until `deadline`.
-    pub(super) fn look(deadline: Instant) -> Self {
+    /// Looks at all of them, until `is_over`.
+    pub(super) fn look(is_over: impl Fn() -> bool) -> Self {
         let mut found = Self::default();
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let mut pids: Vec<u32> = entries
@@ -49,12 +48,11 @@ impl Processes {
             .collect();
         pids.sort_unstable();
         for pid in pids {
-            if Instant::now() >= deadline {
-                found.late = true;
+            if found.late {
                 break;
             }
             // Any other error: it has ended.
-            if let Err(Errno::ACCESS | Errno::PERM) = found.look_at(pid) {
+            if let Err(Errno::ACCESS | Errno::PERM) = found.look_at(pid, &is_over) {
                 found.hidden += 1;
                 found.first_hidden.get_or_insert(pid);
             }
@@ -75,7 +73,11 @@ impl Processes {
         self.holders.get(&inode).map_or(&[], Vec::as_slice)
     }
 
-    fn look_at(&mut self, pid: u32) -> Result<(), Errno> {
+    fn look_at(&mut self, pid: u32, is_over: impl Fn() -> bool) -> Result<(), Errno> {
+        if is_over() {
+            self.late = true;
+            return Ok(());
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let process = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())?;
         let mut target = [MaybeUninit::uninit(); 32];
@@ -87,6 +89,10 @@ impl Processes {
         let mut entries = [MaybeUninit::uninit(); 8192];
         let mut entries = RawDir::new(&descriptors, &mut entries);
         while let Some(entry) = entries.next() {
+            if is_over() {
+                self.late = true;
+                break;
+            }
             self.look_at_descriptor(pid, &descriptors, entry?.file_name())?;
         }
         Ok(())
@@ -149,8 +155,6 @@ fn comm(pid: u32) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -170,7 +174,7 @@ mod tests {
     fn this_process_its_socket_and_its_namespace_are_found() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = u32::try_from(rustix::fs::fstat(&listener).unwrap().st_ino).unwrap();
-        let found = Processes::look(Instant::now() + Duration::from_mins(1));
+        let found = Processes::look(|| false);
         let me = std::process::id();
         assert_eq!(found.holders(inode), [me]);
         assert!(found.holders(0).is_empty());
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn without_time_nobody_is_looked_at() {
-        let found = Processes::look(Instant::now());
+        let found = Processes::look(|| true);
         assert!(found.late && found.namespaces.is_empty());
     }
 }

@@ -7,6 +7,8 @@
 //! are left out, as no event would tell of their end; likewise what has no namespace that can be found.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,9 @@ use zerocopy::IntoBytes as _;
 use super::machine::{lists_mptcp, mono_ns};
 use super::netns;
 use super::processes::{Names, Processes, sees_kernels_pids};
-use super::sock_diag::{INET, INET6, Listed, MPTCP, SockDiag, TCP, TIMER_MINI_SOCKET, mapped};
+use super::sock_diag::{
+    Error, INET, INET6, Listed, MPTCP, SockDiag, TCP, TIMER_MINI_SOCKET, mapped,
+};
 use crate::batch::Batch;
 use crate::session::{SnapshotReport, SnapshotStatus};
 
@@ -27,6 +31,9 @@ const LISTEN: u8 = 10;
 /// States that are asked for, by kernel number: not `TIME_WAIT` (6), `CLOSE` (7), `NEW_SYN_RECV` (12), nor
 /// `BOUND_INACTIVE` (13).
 const STATES: [u8; 9] = [1, 2, 3, 4, 5, 8, 9, LISTEN, 11];
+
+/// Namespaces that were not come to.
+const FURTHER: &str = "further namespaces";
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -39,24 +46,36 @@ pub struct Snapshot {
 
 /// One that is being taken.
 #[derive(Debug)]
-pub struct Taking(JoinHandle<Snapshot>);
+pub struct Taking {
+    thread: JoinHandle<Snapshot>,
+    limit: Limit,
+}
 
 impl Taking {
     /// Starts it: of these network namespaces, or of all if there are none.
     pub fn start(namespaces: &[u32]) -> Result<Self, std::io::Error> {
         let namespaces = namespaces.to_vec();
+        let limit = Limit::new(PATIENCE);
         let thread = std::thread::Builder::new().name("snapshot".to_owned());
-        thread.spawn(move || take(&namespaces)).map(Self)
+        Ok(Self {
+            limit: limit.clone(),
+            thread: thread.spawn(move || take(&namespaces, &limit))?,
+        })
     }
 
     /// It can be had without waiting.
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        self.thread.is_finished()
+    }
+
+    /// What was found by now is enough.
+    pub fn give_up(&self) {
+        self.limit.given_up.store(true, Ordering::Relaxed);
     }
 
     /// Waits for it.
     pub fn finish(self) -> Snapshot {
-        self.0
+        self.thread
             .join()
             .unwrap_or_else(|_| Snapshot::unavailable("the thread that takes it failed".to_owned()))
     }
@@ -76,6 +95,39 @@ impl Snapshot {
     }
 }
 
+/// How long it may take.
+#[derive(Clone, Debug)]
+struct Limit {
+    deadline: Instant,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Limit {
+    fn new(patience: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + patience,
+            given_up: Arc::default(),
+        }
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_given_up() || Instant::now() >= self.deadline
+    }
+
+    /// Why what is missing is.
+    fn reason(&self) -> &'static str {
+        if self.is_given_up() {
+            "the run ended before all were listed"
+        } else {
+            "it took too long"
+        }
+    }
+}
+
 /// A socket and where it is.
 struct Socket {
     netns: u32,
@@ -91,16 +143,15 @@ struct Collected {
     missing: Vec<(String, String)>,
 }
 
-fn take(namespaces: &[u32]) -> Snapshot {
+fn take(namespaces: &[u32], limit: &Limit) -> Snapshot {
     let began_ns = mono_ns();
-    let deadline = Instant::now() + PATIENCE;
     let mut collected = Collected::default();
-    let mut processes = Processes::look(deadline);
+    let mut processes = Processes::look(|| limit.is_over());
     for (inode, path) in netns::mounted() {
         processes.add_namespace(inode, path);
     }
-    collected.miss_of(&processes);
-    let asked = collected.ask_all(namespaces, &processes, deadline);
+    collected.miss_of(&processes, limit);
+    let asked = collected.ask_all(namespaces, &processes, limit);
     let Collected {
         mut sockets,
         missing,
@@ -135,30 +186,39 @@ fn take(namespaces: &[u32]) -> Snapshot {
 
 impl Collected {
     /// Asks in each namespace; yields in how many there was an answer.
-    fn ask_all(&mut self, wanted: &[u32], processes: &Processes, deadline: Instant) -> u64 {
+    fn ask_all(&mut self, wanted: &[u32], processes: &Processes, limit: &Limit) -> u64 {
         let own = netns::own();
         let found = &processes.namespaces;
         let is_wanted = |inode: u32| wanted.is_empty() || wanted.contains(&inode);
         for inode in wanted {
             if own != Some(*inode) && !found.contains_key(inode) {
-                let reason = "no process and no mount leads to it".to_owned();
-                self.miss(&format!("netns {inode}"), reason);
+                let reason = if processes.late {
+                    limit.reason()
+                } else {
+                    "no process and no mount leads to it"
+                };
+                self.miss(&format!("netns {inode}"), reason.to_owned());
             }
+        }
+        if wanted.is_empty() && processes.late {
+            self.miss(FURTHER, limit.reason().to_owned());
         }
         let mut asked = 0;
         if let Some(own) = own.filter(|own| is_wanted(*own)) {
-            asked += u64::from(self.ask(own, SockDiag::open(), deadline));
+            asked += u64::from(self.ask(own, SockDiag::open(), limit));
         }
         for (inode, ways) in found {
             if own == Some(*inode) || !is_wanted(*inode) {
                 continue;
             }
-            if Instant::now() >= deadline {
-                self.miss("further namespaces", "it took too long".to_owned());
+            if limit.is_over() {
+                if !self.missing.iter().any(|(what, _)| what == FURTHER) {
+                    self.miss(FURTHER, limit.reason().to_owned());
+                }
                 break;
             }
             match netns::enter(*inode, ways, SockDiag::open) {
-                Ok(diag) => asked += u64::from(self.ask(*inode, diag, deadline)),
+                Ok(diag) => asked += u64::from(self.ask(*inode, diag, limit)),
                 // It went as it was looked at, and its sockets with it.
                 Err(error) if is_gone(&error) => {
                     log::debug!("netns {inode} is gone: {error}");
@@ -171,12 +231,7 @@ impl Collected {
         asked
     }
 
-    fn ask(
-        &mut self,
-        netns: u32,
-        diag: Result<SockDiag, super::sock_diag::Error>,
-        deadline: Instant,
-    ) -> bool {
+    fn ask(&mut self, netns: u32, diag: Result<SockDiag, Error>, limit: &Limit) -> bool {
         let mut diag = match diag {
             Ok(diag) => diag,
             Err(error) => {
@@ -195,13 +250,17 @@ impl Collected {
             if protocol == MPTCP && !lists_mptcp() {
                 continue;
             }
-            let result = diag.list(family, protocol, states, deadline, |listed| {
+            let (is_over, before) = (|| limit.is_over(), self.sockets.len());
+            let result = diag.list(family, protocol, states, is_over, |listed| {
                 self.add(netns, protocol, listed);
             });
-            match result {
-                Ok(()) => answered = true,
-                Err(error) => self.miss(&format!("{name} in netns {netns}"), error.reason()),
-            }
+            answered |= result.is_ok() || self.sockets.len() > before;
+            let reason = match result {
+                Ok(()) => continue,
+                Err(Error::Late) => limit.reason().to_owned(),
+                Err(error) => error.reason(),
+            };
+            self.miss(&format!("{name} in netns {netns}"), reason);
         }
         answered
     }
@@ -221,7 +280,7 @@ impl Collected {
     }
 
     /// What the look at the processes did not find, whatever is asked.
-    fn miss_of(&mut self, processes: &Processes) {
+    fn miss_of(&mut self, processes: &Processes, limit: &Limit) {
         const OWNERS: &str = "owners";
         if !sees_kernels_pids() {
             let reason = "process ids here are not the kernel's: this is another pid namespace";
@@ -231,7 +290,7 @@ impl Collected {
             self.miss(OWNERS, reason);
         }
         if processes.late {
-            self.miss(OWNERS, "it took too long".to_owned());
+            self.miss(OWNERS, limit.reason().to_owned());
         }
     }
 

@@ -9,7 +9,7 @@
 //! - [`compare`], [`lives`]: the one against the other; [`outcome`]: each connection as a whole
 //! - [`scenarios`]: what sockets live through, and the states that must show; [`stage`] and [`roles`]
 //!   are what they are made of, [`netns`] builds the networks
-//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`sockets`], [`packets`], [`hints`], [`unseen`], [`cli`],
+//! - [`runner`], [`filters`], [`server`], [`mixed`], [`belonging`], [`sockets`], [`packets`], [`hints`], [`unseen`], [`start`], [`cli`],
 //!   [`recordings`], [`expiry`]: the tests; [`servers`]
 //!   and [`crowd`] are real servers and their clients, [`capture`] captures packets
 //!
@@ -42,6 +42,7 @@ mod server;
 mod servers;
 mod sockets;
 mod stage;
+mod start;
 mod tools;
 mod tracer;
 mod unseen;
@@ -88,6 +89,7 @@ fn run() -> Result<ExitCode> {
         .chain(cli::suites())
         .chain(hints::suites())
         .chain(older::suites())
+        .chain(start::suites())
         .chain(recordings::suites())
         // It takes a minute, and functions of the kernel.
         .chain(compare::is_emulated().then_some(Suite::One(expiry::NAME, expiry::run)))

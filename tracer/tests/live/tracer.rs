@@ -262,6 +262,15 @@ impl Tracer {
     }
 
     fn of(command: &mut Command) -> Result<Self> {
+        Self::spawn(command)?.attached()
+    }
+
+    /// Starts it and waits for nothing.
+    pub(crate) fn launch<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
+        Self::spawn(Command::new(binary()).args(["-o", "jsonl"]).args(arguments))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -278,26 +287,30 @@ impl Tracer {
             }
         });
         let stderr = collect(child.stderr.take().context("no pipe")?);
-        let mut tracer = Self {
+        Ok(Self {
             child,
             lines,
             stderr: Some(stderr),
             session: Value::Null,
-        };
-        match tracer.lines.recv_timeout(PATIENCE) {
-            Ok((_, line)) => tracer.session = serde_json::from_str(&line)?,
+        })
+    }
+
+    /// Waits until all is attached.
+    pub(crate) fn attached(mut self) -> Result<Self> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok((_, line)) => self.session = serde_json::from_str(&line)?,
             Err(RecvTimeoutError::Timeout) => bail!("tracer does not start"),
             Err(RecvTimeoutError::Disconnected) => {
-                bail!("tracer ended at once: {}", tracer.stderr())
+                bail!("tracer ended at once: {}", self.stderr())
             }
         }
-        let kind = tracer.session.get("type").and_then(Value::as_str);
+        let kind = self.session.get("type").and_then(Value::as_str);
         ensure!(
             kind == Some("session"),
             "the first line is no session: {}",
-            tracer.session
+            self.session
         );
-        Ok(tracer)
+        Ok(self)
     }
 
     pub(crate) fn pid(&self) -> Pid {
