@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const KIND_STATE: u16 = 1;
 /// [`Header::kind`] of an [`AcceptRecord`].
 pub const KIND_ACCEPT: u16 = 2;
-/// [`Header::kind`] of an [`EvidenceRecord`]: `tcp:tcp_retransmit_skb`.
+/// [`Header::kind`] of an [`EvidenceRecord`]: `tcp:tcp_retransmit_skb`; the detail is the local port, host order.
 pub const KIND_RETRANSMIT: u16 = 3;
 /// [`Header::kind`] of an [`EvidenceRecord`]: `tcp:tcp_receive_reset`.
 pub const KIND_RESET_RECEIVED: u16 = 4;

@@ -59,6 +59,12 @@ pub(crate) fn protocol(scratch: &mut Scratch, sk: u64) -> Result<(), Skip> {
     }
 }
 
+/// The port that the socket whose ends were read is bound to.
+#[inline(always)]
+pub(crate) fn bound_port(scratch: &Scratch) -> Option<u16> {
+    scratch.common.get(setting!(skc_num))
+}
+
 /// The namespace of the socket whose ends were read.
 #[inline(always)]
 pub(crate) fn netns(scratch: &Scratch) -> Option<u32> {

@@ -223,7 +223,11 @@ fn evidence_event(header: &wire::Header, what: Evidence) -> Event {
 fn evidence(record: &wire::EvidenceRecord) -> Evidence {
     let given = record.header.flags & wire::FLAG_DETAIL != 0;
     match record.header.kind {
-        wire::KIND_RETRANSMIT => Evidence::Retransmit,
+        wire::KIND_RETRANSMIT => Evidence::Retransmit {
+            local_port: u16::try_from(record.detail)
+                .ok()
+                .filter(|port| given && *port != 0),
+        },
         wire::KIND_RESET_RECEIVED => Evidence::ResetReceived,
         wire::KIND_RESET_SENT => Evidence::ResetSent {
             reason: given.then_some(record.detail),
@@ -639,6 +643,30 @@ mod tests {
         for length in 0..unread.len() {
             assert!(decode(&unread[..length]).is_err());
             assert_eq!(socket_cgroup_of(&unread[..length]), None);
+        }
+    }
+
+    #[test]
+    fn a_retransmission_tells_the_port_where_it_was_read() {
+        for (flags, detail, local_port) in [
+            (wire::FLAG_DETAIL, 40_000, Some(40_000)),
+            (wire::FLAG_DETAIL, 0, None),
+            (wire::FLAG_DETAIL, 65_536, None),
+            (0, 40_000, None),
+        ] {
+            let record = wire::EvidenceRecord {
+                header: wire::Header {
+                    kind: wire::KIND_RETRANSMIT,
+                    flags,
+                    ..state_record(0).header
+                },
+                detail,
+                detail2: 0,
+            };
+            let Ok(Event::Evidence(event)) = decode(record.as_bytes()) else {
+                panic!("no evidence");
+            };
+            assert_eq!(event.what, Evidence::Retransmit { local_port });
         }
     }
 

@@ -106,7 +106,11 @@ pub struct EvidenceEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// A segment was sent again (`tcp:tcp_retransmit_skb`): a SYN while the socket is in `SYN_SENT`.
-    Retransmit,
+    Retransmit {
+        /// The port of this side, which no transition before tells of a client that let the kernel choose it;
+        /// `None` in recordings of versions that did not read it.
+        local_port: Option<u16>,
+    },
     /// The peer's reset arrived (`tcp:tcp_receive_reset`). The state change follows.
     ResetReceived,
     /// A reset was sent (`tcp:tcp_send_reset`). Comes before or just after the state change.

@@ -250,7 +250,7 @@ impl<R: Render> Flow<R> {
             return;
         };
         match event.what {
-            Evidence::Retransmit => {
+            Evidence::Retransmit { .. } => {
                 if let Some(conn) = self.tracker.look(event.sk, event.mono_ns)
                     && let Some(told) = watch.retransmitted(conn, &shown.sources)
                 {

@@ -68,7 +68,9 @@ pub(crate) fn retransmit(ctx: &RawTracePointContext) -> i32 {
     let sk = ctx.arg::<u64>(0);
     alone(part!(retransmit), |scratch| {
         if wanted(scratch, sk, Counter::RetransmitUnreadable) {
-            emit::evidence(KIND_RETRANSMIT, sk, None, Counter::RetransmitRingFull);
+            // A transition to SYN_SENT comes before the kernel has chosen it.
+            let port = sock::bound_port(scratch).map(|port| (u32::from(port), 0));
+            emit::evidence(KIND_RETRANSMIT, sk, port, Counter::RetransmitRingFull);
         }
     })
 }

@@ -79,11 +79,29 @@ impl Tracker {
                 self.mini_born(*mini, event.sk, sink);
                 self.note(event);
             }
-            Evidence::Retransmit
-            | Evidence::ResetReceived
+            Evidence::Retransmit { local_port } => {
+                self.note(event);
+                if let Some(port) = local_port {
+                    self.learn_port(event, *port, sink);
+                }
+            }
+            Evidence::ResetReceived
             | Evidence::ResetSent { .. }
             | Evidence::SocketError { .. }
             | Evidence::HandedOver { .. } => self.note(event),
+        }
+    }
+
+    /// The kernel chose the port of a client after it told of its `connect`.
+    fn learn_port(&mut self, event: &EvidenceEvent, port: u16, sink: &mut (impl Sink + ?Sized)) {
+        let Some(entry) = self.sockets.get_mut(event.sk) else {
+            return;
+        };
+        if entry.is_connecting() && entry.local.port == 0 {
+            entry.local.port = port;
+            self.snapshot
+                .match_port(&mut self.teller, entry, event.mono_ns, sink);
+            self.teller.decide(entry, sink);
         }
     }
 
@@ -95,7 +113,7 @@ impl Tracker {
             closed.entry.note(event);
         } else {
             self.teller.stats.evidence_unmatched += 1;
-            if event.what != Evidence::Retransmit {
+            if !matches!(event.what, Evidence::Retransmit { .. }) {
                 self.stray.remember(event);
             }
         }

@@ -649,6 +649,11 @@ impl Entry {
         held
     }
 
+    /// Waits for an answer to its SYN.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.role == Role::Client && self.state() == Some(State::SynSent)
+    }
+
     fn state(&self) -> Option<State> {
         self.steps.last().map(|step| step.state)
     }

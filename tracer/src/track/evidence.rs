@@ -143,7 +143,7 @@ impl Gathered {
     pub(super) fn note(&mut self, event: &EvidenceEvent, state: State) {
         let mono_ns = event.mono_ns;
         match event.what {
-            Evidence::Retransmit => {
+            Evidence::Retransmit { .. } => {
                 let count = match state {
                     State::SynSent => &mut self.syn_retransmits,
                     State::SynReceived => &mut self.synack_retransmits,

@@ -20,8 +20,8 @@
 //!
 //! When all events from before the end of the list are known, what is tracked under the same ends and had
 //! no event since is the socket in the list too ([`Tracker::settle_snapshot`]). A `connect` is reported before it
-//! has a local port; where such a one waits for an answer, a socket of the list in `SYN_SENT` to the same
-//! remote end may be it, and at the end of the trace as many of them are left out.
+//! has a local port, which its first retransmission tells; where one without waits for an answer, a socket of the
+//! list in `SYN_SENT` to the same remote end may be it, and at the end of the trace as many of them are left out.
 //!
 //! Known gaps: the kernel walks its table bucket by bucket, and one that changes while it pauses there can
 //! make it leave out a socket, which then appears with its next transition. An accept names no ends, so
@@ -297,12 +297,38 @@ impl Snapshot {
         (!self.accepted.is_empty()).then(|| self.accepted.remove(&sk))?
     }
 
-    /// Takes out a socket in `SYN_SENT` that may be that of `entry`, which has no local port yet.
+    /// Takes out the socket that has the ends of `entry`, of which the port has just become known.
+    pub(super) fn match_port(
+        &mut self,
+        teller: &mut Teller,
+        entry: &mut Entry,
+        now_ns: u64,
+        sink: &mut (impl Sink + ?Sized),
+    ) {
+        let ends = Ends::of(entry.netns, entry.protocol, &entry.local, &entry.remote);
+        let is_told = |ends: &Ends| {
+            let waiting = self.by_ends.get(ends);
+            waiting.is_some_and(|waiting| now_ns > waiting.seen_ns)
+        };
+        let ends = ends.filter(is_told);
+        let Some(waiting) = ends.and_then(|ends| self.by_ends.remove(&ends)) else {
+            return;
+        };
+        if waiting.was_there(entry) {
+            teller.merge(entry, &waiting);
+        } else {
+            teller.lose(&waiting, now_ns, sink);
+        }
+    }
+
+    /// Takes out a socket in `SYN_SENT` that may be that of `entry`, of which the local port or the namespace is
+    /// not known.
     fn take_connecting(&mut self, entry: &Entry) -> Option<Waiting> {
         let may_be = |ends: &Ends, waiting: &Waiting| {
             waiting.state == State::SynSent
                 && ends.remote == end(&entry.remote)
                 && ends.local.0 == entry.local.mapped_addr()
+                && (entry.local.port == 0 || ends.local.1 == entry.local.port)
                 && (entry.netns.is_none() || ends.netns == entry.netns)
         };
         let fits = || self.by_ends.iter().filter(|(ends, w)| may_be(ends, w));
@@ -427,7 +453,7 @@ impl Tracker {
     pub(super) fn drain_listed(&mut self, sink: &mut (impl Sink + ?Sized)) -> Vec<(u64, Entry)> {
         self.settle_snapshot(u64::MAX, sink);
         for entry in self.sockets.values() {
-            if entry.role == Role::Client && entry.local.port == 0 {
+            if entry.is_connecting() {
                 let since_ns = entry.first_seen_ns().unwrap_or_default();
                 if since_ns <= self.snapshot.until_ns
                     && let Some(waiting) = self.snapshot.take_connecting(entry)

@@ -501,10 +501,12 @@ impl Story {
     }
 }
 
-/// `rst-out=14`, `error=110/113`, `synack ns=1 l=.. r=..`.
+/// `rtx`, `rtx=40000`, `rst-out=14`, `error=110/113`, `synack ns=1 l=.. r=..`.
 fn evidence<'a>(what: &str, mut words: impl Iterator<Item = &'a str>) -> Evidence {
     match what.split_once('=').unwrap_or((what, "")) {
-        ("rtx", _) => Evidence::Retransmit,
+        ("rtx", port) => Evidence::Retransmit {
+            local_port: port.parse().ok(),
+        },
         ("rst-in", _) => Evidence::ResetReceived,
         ("rst-out", reason) => Evidence::ResetSent {
             reason: reason.parse().ok(),

@@ -51,7 +51,7 @@ fn trace() -> Vec<u8> {
         &EvidenceEvent {
             mono_ns: CLOCK.mono_ns + 5 * MS,
             sk: conn.sk,
-            what: Evidence::Retransmit,
+            what: Evidence::Retransmit { local_port: None },
         },
     );
     let mut more = outcomes::outcomes();

@@ -43,8 +43,12 @@ fn place() -> SocketAddr {
 }
 
 fn tracer() -> Result<Tracer> {
+    tracer_after(STUCK)
+}
+
+fn tracer_after(stuck: &str) -> Result<Tracer> {
     let port = place().port().to_string();
-    Tracer::start(&["--port", &port, "--stuck", STUCK])
+    Tracer::start(&["--port", &port, "--stuck", stuck])
 }
 
 /// Fails unless these are the hints: name, role and state of each, in any order.
@@ -149,13 +153,15 @@ fn peer_does_not_close() -> Result<Verdict> {
 
 fn firewall_drops() -> Result<Verdict> {
     let namespace = Namespace::new()?;
-    let tracer = tracer()?;
-    namespace.run(|| {
+    // Some time after the first retransmission.
+    let tracer = tracer_after("2s")?;
+    let local = namespace.run(|| {
         tools::drop_at_port(place().port())?;
         let socket = stage::socket(Domain::IPV4)?;
         stage::start_connect(&socket, place())?;
-        thread::sleep(2 * LONG);
-        Ok(())
+        thread::sleep(2 * LONG + LONG / 2);
+        let local = socket.local_addr()?.as_socket();
+        local.context("no local address")
     })?;
     let output = tracer.stop()?;
     output.ensure_complete()?;
@@ -170,6 +176,13 @@ fn firewall_drops() -> Result<Verdict> {
         place().port()
     );
     ensure!(check == Some(&expected), "{check:?}, not {expected}");
+    // The kernel chose it after it told of the connect.
+    let hint = output.hints.first();
+    let hinted = hint.and_then(|hint| hint.pointer("/local/port")?.as_u64());
+    let line = output.connections.first().map(|line| line.local.port);
+    let ports = (hinted, line);
+    let expected = (Some(local.port().into()), Some(local.port()));
+    ensure!(ports == expected, "{ports:?}, not {expected:?}");
     Ok(Verdict::Passed)
 }
 

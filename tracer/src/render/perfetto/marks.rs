@@ -92,7 +92,7 @@ impl Mark {
     /// Its name and what there is to say.
     pub(super) fn describe(&self, arguments: &mut Arguments) -> &'static str {
         match self.what {
-            Evidence::Retransmit => "retransmit",
+            Evidence::Retransmit { .. } => "retransmit",
             Evidence::SynAckRetransmit { remote, .. } => {
                 arguments.text("remote", Some(endpoint(remote, true).to_string()));
                 "SYN-ACK retransmit"

@@ -267,3 +267,15 @@ fn one_reset_in_the_queue_can_still_be_accepted() {
         ]
     );
 }
+
+#[test]
+fn a_retransmission_tells_the_port_that_the_kernel_chose() {
+    let mut story = Story::patient();
+    story.tell(&["A CL>SS p0", "B CL>SS p0", "C CL>SS p0", "D ES>CW"]);
+    story.tell(&["A rtx=40001", "B rtx=40002", "C rtx", "D rtx=7"]);
+    story.finish();
+    let ports = [1, 2, 3, 4].map(|id| story.conn(id).local.port);
+    assert_eq!(ports, [40001, 40002, 0, 40000]);
+    let counted = [1, 2, 3].map(|id| story.conn(id).evidence.syn_retransmits);
+    assert_eq!(counted, [1; 3]);
+}

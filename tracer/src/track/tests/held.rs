@@ -40,6 +40,12 @@ fn the_birth_is_held_until_the_port_is_known() {
     assert_eq!(conn.as_of_ns, 1010);
 
     assert!(told(by_ports("22"), &["A CL>SS task=7 p0", "A SS>ES", "A ES>CL"]).is_empty());
+    // One that nobody answers tells it with its first retransmission.
+    assert_eq!(
+        told(by_ports("40000"), &["A CL>SS p0", "A rtx=40000"]).len(),
+        1
+    );
+    assert!(told(by_ports("40000"), &["A CL>SS p0", "A rtx=40001"]).is_empty());
     assert_eq!(told(by_ports("443"), &["A CL>SS p0"]).len(), 1);
 }
 

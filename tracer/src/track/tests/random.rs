@@ -106,7 +106,7 @@ fn draft() -> impl Strategy<Value = Draft> {
 
 fn evidence() -> impl Strategy<Value = Evidence> {
     prop_oneof![
-        Just(Evidence::Retransmit),
+        proptest::option::of(0..3_u16).prop_map(|local_port| Evidence::Retransmit { local_port }),
         Just(Evidence::ResetReceived),
         proptest::option::of(0..30_u32).prop_map(|reason| Evidence::ResetSent { reason }),
         (0..120_u32, 0..120_u32)

@@ -266,6 +266,8 @@ fn a_connect_without_a_port_takes_the_place_of_one_listed() {
             Some("A SS>ES l=10.0.0.1/6"),
             &["1 StillOpen", "3 StillOpen"],
         ),
+        (Some("A rtx=5"), &["2 StillOpen", "3 StillOpen"]),
+        (Some("A rtx=6"), &["1 StillOpen", "3 StillOpen"]),
     ] {
         let mut story = early();
         story.tell(&[
@@ -285,6 +287,16 @@ fn a_connect_without_a_port_takes_the_place_of_one_listed() {
         "A CL>SS at=990 l=10.0.0.1/5 p0",
     ]);
     assert_eq!(story.finish().len(), 3);
+    // With the port of one of them, which has ended unseen.
+    let mut story = early();
+    let lines = story.tell(&[
+        "list SS l=10.0.0.1/5",
+        "list SS l=10.0.0.1/6",
+        "A CL>SS at=990 l=10.0.0.1/5 p0",
+        "A rtx=5",
+    ]);
+    assert_eq!(lines, ["3 CL>SS - Client ?", "1 EndUnseen"]);
+    assert_eq!(story.finish(), ["2 StillOpen", "3 StillOpen"]);
 }
 
 #[test]
