@@ -14,6 +14,7 @@
 
 mod evidence;
 mod numbers;
+mod reset_reasons;
 mod rules;
 mod spans;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::state::State;
 use crate::track::{Connection, Ending};
 use evidence::Facts;
 
+pub use reset_reasons::{RESET_REASONS, reset_reason_meaning};
 pub(crate) use rules::unreachable;
 pub use rules::{First, RULES, Rule};
 

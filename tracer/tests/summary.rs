@@ -103,6 +103,7 @@ fn for_people() {
     received in SYN_SENT          2
     sent: TCP_ABORT_ON_CLOSE      1
     received in CLOSE_WAIT        1
+    # TCP_ABORT_ON_CLOSE: closed while received data was unread
 
     HELD IN CLOSE_WAIT BY  SOCKETS  10s OR LONGER  LONGEST
     nginx/77                     2              1  >11.00s

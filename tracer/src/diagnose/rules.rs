@@ -4,6 +4,7 @@
 //! been.
 
 use super::evidence::{Facts, errno};
+use super::reset_reasons::reset_reason_meaning;
 use super::{ClosedBy, Verdict};
 use crate::event::Protocol;
 use crate::render::time::human;
@@ -102,23 +103,18 @@ pub static RULES: [Rule; 38] = [
             || (sent(f) && f.is_unexplained() && f.reset_sent_before_close() && f.is_timeout()),
         |_| say("the peer answered no keepalive probe")),
     rule(ResetByUs, FinOrLocal, "RFC 9293 3.6.1, RFC 2525 2.17; __tcp_close",
-        |f| sent_for(f, "TCP_ABORT_ON_CLOSE"),
-        |_| say("closed while received data was unread")),
+        |f| sent_for(f, "TCP_ABORT_ON_CLOSE"), kernels_reason),
     rule(ResetByUs, FinOrLocal, "RFC 9293 3.6.1; tcp_rcv_state_process",
-        |f| sent_for(f, "TCP_ABORT_ON_DATA"),
-        |_| say("data came after close, or TCP_LINGER2 is negative")),
+        |f| sent_for(f, "TCP_ABORT_ON_DATA"), kernels_reason),
     rule(ResetByUs, FinOrLocal, "RFC 9293 3.6.1; tcp_rcv_state_process",
         |f| sent(f) && f.is_unexplained() && in_fin_wait(f) && f.evidence().reset_received,
         |_| say("data came after close")),
     rule(ResetByUs, FinOrLocal, "__tcp_close",
-        |f| sent_for(f, "TCP_ABORT_ON_LINGER"),
-        |_| say("closed with a negative TCP_LINGER2")),
+        |f| sent_for(f, "TCP_ABORT_ON_LINGER"), kernels_reason),
     rule(ResetByUs, FinOrLocal, "tcp_out_of_resources, __tcp_close",
-        |f| sent_for(f, "TCP_ABORT_ON_MEMORY"),
-        |_| say("memory for TCP ran short, or there were too many orphaned sockets")),
+        |f| sent_for(f, "TCP_ABORT_ON_MEMORY"), kernels_reason),
     rule(ResetByUs, FinOrLocal, "tcp_disconnect",
-        |f| sent_for(f, "TCP_DISCONNECT_WITH_DATA"),
-        |_| say("disconnected before its last data was sent")),
+        |f| sent_for(f, "TCP_DISCONNECT_WITH_DATA"), kernels_reason),
     rule(ResetByUs, FinOrLocal, "tcp_keepalive_timer",
         |f| sent(f) && f.left(State::FinWait2) && f.reset_sent_before_close(),
         |_| say("closed here, and the peer did not close within tcp_fin_timeout")),
@@ -127,7 +123,7 @@ pub static RULES: [Rule; 38] = [
             || (f.is_unexplained() && f.is_disconnect())),
         |_| say("closed with SO_LINGER 0, or disconnected")),
     rule(ResetByUs, FinOrLocal, "RFC 9293 3.10.5; tcp_send_active_reset, tcp_v4_send_reset",
-        sent, |f| format!("reset sent in {}", left(f))),
+        sent, sent_in),
 
     // The peer's reset.
     rule(ResetByPeer, FinOrRemote, "RFC 9293 3.10.7.4; tcp_reset",
@@ -249,6 +245,20 @@ pub(crate) fn unreachable(error: u32) -> Option<&'static str> {
 
 fn say(text: &str) -> String {
     text.to_owned()
+}
+
+/// What the kernel's reason for the reset means.
+fn kernels_reason(f: &Facts<'_>) -> String {
+    let meaning = f.reason().and_then(reset_reason_meaning);
+    meaning.map_or_else(|| sent_in(f), str::to_owned)
+}
+
+fn sent_in(f: &Facts<'_>) -> String {
+    let sent = format!("reset sent in {}", left(f));
+    match f.reason().and_then(reset_reason_meaning) {
+        Some(meaning) => format!("{sent}: {meaning}"),
+        None => sent,
+    }
 }
 
 fn left(f: &Facts<'_>) -> String {

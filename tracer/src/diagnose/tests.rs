@@ -823,7 +823,7 @@ fn resets_of_this_side() {
             reset(&["A rst-out=24", "A ES>CL counts=re:0"]),
             "ERROR",
             LOCAL,
-            "reset sent in ESTABLISHED",
+            "reset sent in ESTABLISHED: the kernel met an error it does not name",
         ),
         (
             reset(&["A ES>CL counts=re:0", "A rst-out=77"]),

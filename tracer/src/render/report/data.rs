@@ -1,6 +1,8 @@
 //! What the page is told: one JSON object. `page.html` and its scripts are its only reader, so it has no
 //! version; its form is described here and in `report/model.js`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use super::rows::{Rows, Table};
 use super::sample::Kept;
 use super::stats::{Edge, Stats, Times, class_begin_ns};
 use super::{Loss, Report};
-use crate::diagnose::Verdict;
+use crate::diagnose::{RESET_REASONS, Verdict};
 use crate::event::Protocol;
 use crate::hints::Told;
 use crate::render::closing::{MissingPlace, missing_parts};
@@ -32,6 +34,8 @@ struct Data<'a> {
     totals: Value,
     verdicts: Vec<Value>,
     states: Value,
+    /// What the kernel's reasons for a reset mean.
+    reset_reasons: BTreeMap<&'a str, &'a str>,
     edges: Vec<Value>,
     times: Vec<Value>,
     columns: Vec<&'a str>,
@@ -68,6 +72,7 @@ pub(super) fn json(report: Report, session: &Session, now_ns: u64, totals: &Tota
         totals: sums(session, totals),
         verdicts: totals.verdicts.all().into_iter().map(verdict).collect(),
         states: states::json(&State::BY_LIFE),
+        reset_reasons: RESET_REASONS.into(),
         edges: edges(&report.stats),
         times: times(&report.stats),
         columns: table

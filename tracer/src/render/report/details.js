@@ -74,7 +74,7 @@ class Details {
       row(conn.begin_known ? "Began" : "First seen", `${clock.day(conn.begin)} ${clock.time(conn.begin)} ${clock.zone(conn.begin)}`),
       row("Lasted", `${lastedText(conn)}${conn.lasted_is_minimum ? " (only a part was seen)" : ""}${conn.spans.some((span) => span.state === "TIME_WAIT") ? ", TIME_WAIT not counted" : ""}`),
       row("First to close or reset", { local: "this side", remote: "the peer", both: "both at once" }[conn.closed_by]),
-      row("Reset because", conn.reset_reason && el("code", {}, conn.reset_reason)),
+      row("Reset because", conn.reset_reason && [el("code", {}, conn.reset_reason), meaningOf(this.view.model, conn.reset_reason)]),
       row("Sent again", resent(conn)),
       row("Payload", conn.bytes_sent === null && conn.bytes_received === null ? null
         : `${conn.bytes_sent === null ? "not known" : bytes(conn.bytes_sent)} sent, ${conn.bytes_received === null ? "not known" : bytes(conn.bytes_received)} received`),
@@ -122,6 +122,10 @@ function hintBox(hint) {
 function sentenceOf(conn, told) {
   if (conn.because) return `${conn.because}.`;
   return told ? `${told.meaning}.` : "";
+}
+
+function meaningOf(model, reason) {
+  return Object.hasOwn(model.reset_reasons, reason) ? `: ${model.reset_reasons[reason]}` : "";
 }
 
 function ownerText(conn) {

@@ -9,7 +9,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::table::{Align, Table, WIDTH};
 use super::{Sheet, times, traffic, words};
-use crate::diagnose::Verdict;
+use crate::diagnose::{Verdict, reset_reason_meaning};
 use crate::render::closing::{push_losses, push_seen};
 use crate::render::plain::push_plain;
 use crate::render::states::wrapped;
@@ -231,10 +231,22 @@ impl Page<'_> {
             Reset::Sent(None) => "sent: the kernel gives no reason".to_owned(),
             Reset::Received(state) => format!("received in {}", vocab::state(*state, names)),
         };
-        self.rank(&self.sheet.stats.resets, 0, name, |name, count, mark| {
+        let resets = &self.sheet.stats.resets;
+        self.rank(resets, 0, name, |name, count, mark| {
             table.push([name, format!("{mark}{}", count.0)]);
         });
-        table.write(out, self.color, &[]);
+        let (told, _) = resets.top(0, self.sheet.rows);
+        let meanings: Vec<String> = told
+            .iter()
+            .filter_map(|told| match told.key {
+                Reset::Sent(Some(reason)) => {
+                    let meaning = reset_reason_meaning(reason)?;
+                    Some(format!("{reason}: {meaning}"))
+                }
+                Reset::Sent(None) | Reset::Received(_) => None,
+            })
+            .collect();
+        table.write(out, self.color, &meanings);
     }
 
     fn held(&self, out: &mut BytesMut) {
