@@ -191,6 +191,10 @@ pub struct Missing {
     pub damaged_bytes: u64,
     /// Of the stretches, those of which it is not known what they held: [`Lost`] does not count it.
     pub damages_uncounted: u64,
+    /// Records that stand behind later ones, and were not read.
+    pub misplaced_records: u64,
+    /// Records that stand there once more. Nothing is missing by it: they were read once.
+    pub doubled_records: u64,
 }
 
 impl Missing {

@@ -139,6 +139,41 @@ fn the_output_itself_says_what_is_not_in_it() {
 }
 
 #[test]
+fn the_output_itself_says_what_stands_in_it_twice_or_too_late() {
+    let scratch = Scratch::new("twice");
+    let parts = ["1", "2", "3"].map(|number| {
+        let name = format!("rotated.00000{number}.tracer");
+        fs::read(sample(&name)).unwrap()
+    });
+    let [first, second, third] = parts.each_ref().map(Vec::as_slice);
+    let doubled = scratch.put("doubled", [first, first, second, third].concat());
+    let misplaced = scratch.put("misplaced", [first, third, second].concat());
+    for (file, field, words) in [
+        (
+            &doubled,
+            "doubled_records",
+            "more than once, looked at once",
+        ),
+        (&misplaced, "misplaced_records", "behind later ones"),
+    ] {
+        each_command(|command| {
+            let run = tracer(command, file, Stdio::null());
+            assert_eq!(run.code, Some(1), "{command:?}: {}", run.stderr);
+            let out = String::from_utf8(run.stdout).unwrap();
+            if command.contains(&"jsonl") {
+                let end = out.lines().last().unwrap();
+                let end: serde_json::Value = serde_json::from_str(end).unwrap();
+                assert!(end["missing"][field].as_u64() > Some(0), "{end}");
+                assert!(run.stderr.contains(words), "{command:?}: {}", run.stderr);
+            } else {
+                let flat = out.replace('\n', " ").replace("  ", " ");
+                assert!(flat.contains(words), "{command:?}: {flat:.2000}");
+            }
+        });
+    }
+}
+
+#[test]
 fn what_is_in_the_way_of_a_recording_is_said_before_anything_else() {
     let scratch = Scratch::new("in_the_way");
     let there = scratch.put("there.tracer", "theirs");

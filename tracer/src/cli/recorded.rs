@@ -369,8 +369,14 @@ impl Notes {
                 } else {
                     String::new()
                 };
+        let (misplaced, doubled) = match self.how_it_ends {
+            HowItEnds::Read(end) => (end.too_late, end.twice),
+            HowItEnds::Enough | HowItEnds::Interrupted => Default::default(),
+        };
                 talk(&format!(
                     "note: the recording has no end, it was cut off after {time} or is still being written{torn}"
+            misplaced_records: misplaced.records,
+            doubled_records: doubled.records,
                 ));
             }
         }

@@ -104,6 +104,16 @@ pub(super) fn push_losses(out: &mut String, totals: &Totals, uncounted: Option<&
     for part in missing_parts(&totals.missing) {
         let _ = writeln!(out, "missing: {}", part.words);
     }
+    if let Some(words) = doubled(&totals.missing) {
+        let _ = writeln!(out, "doubled: {words}");
+    }
+}
+
+/// What the recording holds more than once.
+pub(super) fn doubled(missing: &Missing) -> Option<String> {
+    let records = count(missing.doubled_records, "record", "records");
+    let words = format!("{records} of the recording more than once, looked at once");
+    (missing.doubled_records > 0).then_some(words)
 }
 
 /// A part of a session that its recording does not hold.
@@ -142,6 +152,14 @@ pub(super) fn missing_parts(missing: &Missing) -> Vec<MissingPart> {
         if missing.damages_uncounted > 0 {
             words.push_str(": how much that was is not known");
         }
+        let place = MissingPlace::Within;
+        parts.push(MissingPart { place, words });
+    }
+    if missing.misplaced_records > 0 {
+        let words = format!(
+            "{} behind later ones: name the files one by one instead of joining them",
+            count(missing.misplaced_records, "record", "records"),
+        );
         let place = MissingPlace::Within;
         parts.push(MissingPart { place, words });
     }
@@ -241,6 +259,8 @@ mod tests {
                 damages: 1,
                 damaged_bytes: 40,
                 damages_uncounted: 1,
+                misplaced_records: 7,
+                doubled_records: 30,
             },
             ..Totals::default()
         };
@@ -249,7 +269,9 @@ mod tests {
         no loss was counted
         missing: what was before the beginning: 2 earlier files of the session not given, with 1 transition in them
         missing: what stood in 1 damaged place of the recording (40 bytes): how much that was is not known
+        missing: 7 records behind later ones: name the files one by one instead of joining them
         missing: what came after the end: the recording was cut off, or is still being written
+        doubled: 30 records of the recording more than once, looked at once
         ");
     }
 

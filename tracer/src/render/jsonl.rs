@@ -223,5 +223,7 @@ pub(super) fn put_missing(line: &mut Object<'_>, missing: &Missing) {
         object.number("damages", Some(missing.damages));
         object.number("damaged_bytes", Some(missing.damaged_bytes));
         object.number("damages_uncounted", Some(missing.damages_uncounted));
+        object.number("misplaced_records", Some(missing.misplaced_records));
+        object.number("doubled_records", Some(missing.doubled_records));
     });
 }

@@ -14,7 +14,7 @@ use super::{Loss, Report};
 use crate::diagnose::{RESET_REASONS, Verdict};
 use crate::event::Protocol;
 use crate::hints::Told;
-use crate::render::closing::{MissingPlace, missing_parts};
+use crate::render::closing::{MissingPlace, doubled, missing_parts};
 use crate::render::time::UtcStamp;
 use crate::render::{fields, states, vocab};
 use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
@@ -203,6 +203,7 @@ fn sums(session: &Session, totals: &Totals) -> Value {
                 "words": part.words,
             }))
             .collect::<Vec<_>>(),
+        "doubled": doubled(&totals.missing),
         "uncounted": session.uncounted_losses(),
     })
 }

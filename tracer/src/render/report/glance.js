@@ -34,6 +34,9 @@ function drawLosses(view) {
     notes.push(notice("bad", "Parts of the session are not in here.", "Connections may lack their beginning or end, or be missing.",
       el("ul", {}, totals.missing.map((part) => el("li", {}, `${momentOf(view, part.place)}${part.words}`)))));
   }
+  if (totals.doubled !== null) {
+    notes.push(notice("warn", "The files do not stand as they were recorded.", `${totals.doubled}.`));
+  }
   if (totals.lost > 0) {
     notes.push(notice("bad", `${plural(totals.lost, "transition was", "transitions were")} lost.`,
       "Connections of that time may lack states, or be missing.", lossList(totals.lost_reasons)));
