@@ -125,9 +125,9 @@ fn with_hint(error: &UnknownState) -> String {
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| "write a number and a unit, such as 500ms, 10s, 5m or 1h".to_owned())?;
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| {
+        "write a number and a unit (ns, us, ms, s, m or h), such as 500ms or 1h".to_owned()
+    })?;
     let duration =
         Duration::try_from(parsed).map_err(|_| "a time cannot be negative".to_owned())?;
     if duration.is_zero() {
@@ -243,6 +243,15 @@ mod tests {
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        let error = duration("10").unwrap_err();
+        let (_, units) = error.split_once('(').unwrap();
+        let (units, _) = units.split_once(')').unwrap();
+        for unit in units
+            .split([',', ' '])
+            .filter(|word| !matches!(*word, "" | "or"))
+        {
+            assert!(duration(&format!("1{unit}")).is_ok(), "{unit}");
+        }
         for bad in ["", "10", "-5s", "0s", "soon", "10s10"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
