@@ -23,7 +23,7 @@ mod writer;
 
 pub use bytes::Corrupt;
 pub use compat::{Layout, Translation};
-pub use files::{Draft, FileError, Place, sudo_caller};
+pub use files::{Draft, FileError, Place, shown, sudo_caller};
 pub use filter::{FilterError, RecordedFilter};
 pub use header::{FORMAT, Header, HeaderError};
 pub use reader::{Damage, Found, Reader};

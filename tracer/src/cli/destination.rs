@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure, talk};
 use super::live::cannot_start;
 use super::record::bytes;
 use crate::output::{Ending, Output};
-use crate::record::{Draft, FileError, Place, sudo_caller};
+use crate::record::{Draft, FileError, Place, shown, sudo_caller};
 
 /// Where an output goes.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Destination {
         let place = Place::new(path, arguments.force, sudo_caller())?;
         place.check()?;
         Ok(Self::File {
-            path: path.display().to_string(),
+            path: shown(path),
             place: Some(place),
             draft: None,
         })

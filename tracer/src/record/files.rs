@@ -17,6 +17,8 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use thiserror::Error;
 
+use crate::render::push_plain;
+
 /// Digits of the number in a part's name, at least.
 const DIGITS: usize = 6;
 
@@ -65,9 +67,11 @@ impl Place {
     /// A place for a file of this path. `force`: files of that name may be replaced. `owner`: to whom they
     /// are given.
     pub fn new(path: &Path, force: bool, owner: Option<(u32, u32)>) -> Result<Self, FileError> {
-        let shown = path.display().to_string();
-        let Some(name) = path.file_name() else {
-            return Err(FileError::NoName(shown));
+        // `file_name` passes over both.
+        let bytes = path.as_os_str().as_bytes();
+        let is_directory = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
+        let Some(name) = path.file_name().filter(|_| !is_directory) else {
+            return Err(FileError::NoName(shown(path)));
         };
         let directory_path = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -76,14 +80,13 @@ impl Place {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory =
             rustix::fs::open(&directory_path, flags, Mode::empty()).map_err(|error| {
-                let shown = directory_path.display().to_string();
                 let is_link = std::fs::symlink_metadata(&directory_path)
                     .is_ok_and(|metadata| metadata.is_symlink());
                 if is_link {
-                    FileError::Link(shown)
+                    FileError::Link(shown(&directory_path))
                 } else {
                     FileError::Io {
-                        path: path.display().to_string(),
+                        path: shown(path),
                         source: error.into(),
                     }
                 }
@@ -108,9 +111,9 @@ impl Place {
     /// Path of a file here, for people.
     pub fn path(&self, name: &OsStr) -> String {
         if self.directory_path == Path::new(".") {
-            name.display().to_string()
+            shown(Path::new(name))
         } else {
-            self.directory_path.join(name).display().to_string()
+            shown(&self.directory_path.join(name))
         }
     }
 
@@ -374,6 +377,13 @@ fn around_the_number(name: &OsStr) -> (OsString, OsString) {
     let mut after = OsString::new();
     if let Some(extension) = path.extension() {
         after.push(".");
+/// A path for people: what could end a line, or move a cursor, is an escape.
+pub fn shown(path: &Path) -> String {
+    let mut text = String::new();
+    push_plain(&mut text, path.as_os_str().as_bytes());
+    text
+}
+
         after.push(extension);
     }
     (before, after)

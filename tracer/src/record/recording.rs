@@ -611,6 +611,6 @@ fn name(path: &Path) -> String {
     if path == Path::new("-") {
         "standard input".to_owned()
     } else {
-        path.display().to_string()
+        files::shown(path)
     }
 }
