@@ -28,7 +28,7 @@ pub use filter::{FilterError, RecordedFilter};
 pub use header::{FORMAT, Header, HeaderError};
 pub use reader::{Damage, Found, Reader};
 pub use recorder::Recorder;
-pub use recording::{Close, End, Inputs, OpenError, Recording, Step, open};
+pub use recording::{Author, Close, End, Inputs, OpenError, Recording, Step, open};
 pub use writer::{Limits, Progress, Target, WriteError, Written};
 
 #[cfg(test)]

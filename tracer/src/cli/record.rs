@@ -168,7 +168,7 @@ impl From<WriteError> for Failure {
             | WriteError::Gone { .. }
             | WriteError::ReaderGone
             | WriteError::Stuck => Exit::Output,
-            WriteError::Header(_) | WriteError::Start(_) => Exit::Failed,
+            WriteError::Start(_) => Exit::Failed,
         };
         Self::new(exit, error)
     }

@@ -1,7 +1,7 @@
 //! A recording through the same code as a live trace, whatever is made of it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,15 +17,18 @@ use super::logging;
 use super::source::{End, Viewing};
 use crate::flow::Flow;
 use crate::input::Input;
+use crate::kernel::machine_facts;
 use crate::pipeline::{Consumer as _, Stop, View};
 use crate::record::frame::Counts;
-use crate::record::{self, Close, Damage, Header, OpenError, Recording, Step, open};
+use crate::record::{self, Author, Close, Damage, Header, OpenError, Recording, Step, open};
 use crate::render::Render;
 use crate::session::{ClockMap, Missing, MissingEnd, Session};
 use crate::track::{MiniSight, Tracker, TrackerConfig, WARM_GROUP};
 
 /// Between two looks at a file that is still being written.
 const FOLLOW_POLL: Duration = Duration::from_millis(100);
+/// Longer than a recorder is silent though nothing happens: every 5 s it says so.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// A session in files; nothing was read of it yet but its header.
 pub(super) struct Recorded<'a> {
@@ -169,10 +172,12 @@ async fn feed<R: Render>(
     notes: &mut Notes,
     stop: &mut Stop,
 ) -> Result<u64, OpenError> {
+    let mut silence = Silence::new();
     loop {
         let mut wait = Duration::ZERO;
         match recording.step()? {
             Step::Inputs(mut inputs) => {
+                silence.is_broken();
                 for index in 0.. {
                     if index % WARM_GROUP == 0 {
                         view.warm(inputs.ahead().take(WARM_GROUP));
@@ -186,10 +191,18 @@ async fn feed<R: Render>(
                 notes.tell_damage(&damage, &path);
                 view.input(loss);
             }
-            Step::Wait => wait = FOLLOW_POLL,
+            Step::Wait if silence.is_final => {
+                notes.author = Author::Gone;
+                return Ok(notes.end(recording.leave()));
+            }
+            Step::Wait => {
+                wait = FOLLOW_POLL;
+                silence.goes_on(recording);
+            }
             Step::End(end) => {
-                notes.how_it_ends = HowItEnds::Read(end);
-                return Ok(end.at_ns);
+                // Of which machine it is does not matter for that.
+                notes.author = recording.author(None);
+                return Ok(notes.end(end));
             }
         }
         tokio::select! {
@@ -213,6 +226,57 @@ async fn feed<R: Render>(
         }
     }
     Ok(notes.last_ns)
+}
+
+/// That nothing comes from a file that is followed.
+struct Silence {
+    since: Instant,
+    told: bool,
+    /// Nobody writes any more; what was written before that was known is still to be read.
+    is_final: bool,
+    boot_id: Option<String>,
+}
+
+impl Silence {
+    fn new() -> Self {
+        let (.., boot_id) = machine_facts();
+        Self {
+            since: Instant::now(),
+            told: false,
+            is_final: false,
+            boot_id,
+        }
+    }
+
+    fn is_broken(&mut self) {
+        self.since = Instant::now();
+        self.is_final = false;
+    }
+
+    /// Looks for the reason once it is too long to have none.
+    fn goes_on(&mut self, recording: &Recording) {
+        if self.since.elapsed() < SILENCE {
+            return;
+        }
+        let why = match recording.author(self.boot_id.as_deref()) {
+            Author::Gone => {
+                self.is_final = true;
+                return;
+            }
+            Author::AtWork => "its recorder is there: it may be stopped, or wait for the disk",
+            Author::Unknown => {
+                "whether it is still being recorded is not known\nhint: Ctrl-C ends this"
+            }
+        };
+        if !self.told {
+            self.told = true;
+            talk(&format!(
+                "note: for {}s nothing was written to {}: {why}",
+                SILENCE.as_secs(),
+                record::shown(recording.path()),
+            ));
+        }
+    }
 }
 
 /// Says that what follows is not of one piece.
@@ -256,6 +320,8 @@ struct Notes {
     clock: ClockMap,
     last_ns: u64,
     how_it_ends: HowItEnds,
+    /// Where it has no end.
+    author: Author,
     /// But for its end.
     missing: Missing,
 }
@@ -277,12 +343,19 @@ impl Notes {
             clock,
             last_ns: clock.mono_ns,
             how_it_ends: HowItEnds::Enough,
+            author: Author::Unknown,
             missing: Missing {
                 files_before: header.part.saturating_sub(1),
                 transitions_before: header.before.transitions,
                 ..Missing::default()
             },
         }
+    }
+
+    /// There is no more. Yields when that was.
+    fn end(&mut self, end: record::End) -> u64 {
+        self.how_it_ends = HowItEnds::Read(end);
+        end.at_ns
     }
 
     /// What was not there to be shown. What was not asked for is not missing.
@@ -296,8 +369,14 @@ impl Notes {
                 Close::Cut { .. } => Some(MissingEnd::CutOff),
             },
         };
+        let (misplaced, doubled) = match self.how_it_ends {
+            HowItEnds::Read(end) => (end.too_late, end.twice),
+            HowItEnds::Enough | HowItEnds::Interrupted => Default::default(),
+        };
         Missing {
             after,
+            misplaced_records: misplaced.records,
+            doubled_records: doubled.records,
             ..self.missing
         }
     }
@@ -339,7 +418,7 @@ impl Notes {
         };
         talk(&format!(
             "tracer: {}: {}{place}: {missing}",
-            path.display(),
+            record::shown(path),
             damage.what,
         ));
     }
@@ -369,15 +448,18 @@ impl Notes {
                 } else {
                     String::new()
                 };
-        let (misplaced, doubled) = match self.how_it_ends {
-            HowItEnds::Read(end) => (end.too_late, end.twice),
-            HowItEnds::Enough | HowItEnds::Interrupted => Default::default(),
-        };
-                talk(&format!(
-                    "note: the recording has no end, it was cut off after {time} or is still being written{torn}"
-            misplaced_records: misplaced.records,
-            doubled_records: doubled.records,
-                ));
+                let why = match self.author {
+                    Author::AtWork => {
+                        format!(" yet, it is still being written; this is until {time}")
+                    }
+                    Author::Gone => {
+                        format!(", it was cut off after {time}: nobody writes to it any more")
+                    }
+                    Author::Unknown => {
+                        format!(", it was cut off after {time} or is still being written")
+                    }
+                };
+                talk(&format!("note: the recording has no end{why}{torn}"));
             }
         }
         if end.beyond > 0 {

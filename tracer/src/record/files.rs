@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,14 @@ pub enum FileError {
     /// The system says no.
     #[error("cannot create {path}: {source}")]
     Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is to give way, and the system says no.
+    #[error("cannot remove {path}: {source}")]
+    Remove {
         /// The file.
         path: String,
         /// Why.
@@ -118,19 +126,19 @@ impl Place {
     }
 
     /// Makes a file that is there only once `fill` has written what it has to begin with: a file that
-    /// is replaced is there until then.
+    /// is replaced is there until then. `fill` is told whether the file is locked for as long as it is open.
     pub fn create(
         &self,
         name: &OsStr,
-        fill: impl FnOnce(&mut File) -> io::Result<()>,
+        fill: impl FnOnce(&mut File, bool) -> io::Result<()>,
     ) -> Result<File, FileError> {
         let replace = self.may_replace(name)?;
         let temporary = temporary_name(name);
         let created = if replace { &temporary } else { name };
-        let mut file = self.open_new(created)?;
+        let (mut file, is_locked) = self.open_new(created, name)?;
         let finish = |file: &mut File| -> io::Result<()> {
             self.give_away(file)?;
-            fill(file)?;
+            fill(file, is_locked)?;
             if replace {
                 renameat(&self.directory, created, &self.directory, name)?;
             }
@@ -149,7 +157,7 @@ impl Place {
     pub fn draft(self) -> Result<Draft, FileError> {
         self.may_replace(&self.name)?;
         let temporary = temporary_name(&self.name);
-        let file = self.open_new(&temporary)?;
+        let (file, _) = self.open_new(&temporary, &self.name)?;
         let draft = Draft {
             place: self,
             file,
@@ -167,45 +175,63 @@ impl Place {
         self.may_replace(&self.name).map(drop)
     }
 
-    /// Fails if a part of an earlier recording of this name is in the way, however late it would be reached.
+    /// Fails if a part of an earlier recording of this name must not be replaced, however late it would be
+    /// reached.
     pub fn check_parts(&self) -> Result<(), FileError> {
-        if self.force {
-            return Ok(());
-        }
-        let (before, after) = around_the_number(&self.name);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let failed = |errno: Errno| self.failed(&self.name, errno.into());
-        let directory = openat(&self.directory, ".", flags, Mode::empty()).map_err(failed)?;
-        for entry in Dir::new(directory).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_bytes();
-            if number_of_part(name, before.as_bytes(), after.as_bytes()).is_some() {
-                return Err(FileError::Exists(self.path(OsStr::from_bytes(name))));
+        let mut parts = self.parts()?.into_iter();
+        parts.try_for_each(|name| self.may_replace(&name).map(drop))
+    }
+
+    /// Removes the parts of an earlier recording of this name: beside those of another one they would be taken
+    /// for more of it. `begun` is the first of these.
+    pub(super) fn remove_earlier_parts(&self, begun: &OsStr) -> Result<(), FileError> {
+        for name in self.parts()?.iter().filter(|name| *name != begun) {
+            if self.may_replace(name)? {
+                self.remove(name).map_err(|error| FileError::Remove {
+                    path: self.path(name),
+                    source: error,
+                })?;
             }
         }
         Ok(())
     }
 
-    fn open_new(&self, name: &OsStr) -> Result<File, FileError> {
+    fn parts(&self) -> Result<Vec<OsString>, FileError> {
+        let (before, after) = around_the_number(&self.name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let failed = |errno: Errno| self.failed(&self.name, errno.into());
+        let directory = openat(&self.directory, ".", flags, Mode::empty()).map_err(failed)?;
+        let mut parts = Vec::new();
+        for entry in Dir::new(directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if number_of_part(name, before.as_bytes(), after.as_bytes()).is_some() {
+                parts.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        parts.sort();
+        Ok(parts)
+    }
+
+    /// A new file, and whether it is locked: not every file system can. An error is one of the file `wanted`.
+    fn open_new(&self, name: &OsStr, wanted: &OsStr) -> Result<(File, bool), FileError> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = openat(&self.directory, name, flags, mode).map_err(|errno| match errno {
             Errno::EXIST => FileError::Exists(self.path(name)),
             Errno::LOOP => FileError::Link(self.path(name)),
-            other => self.failed(name, other.into()),
+            other => self.failed(wanted, other.into()),
         })?;
-        // For `is_busy`. Not every file system can.
-        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        Ok(File::from(file))
+        let is_locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        Ok((File::from(file), is_locked))
     }
 
     /// Whether a run holds a file open that it made.
     fn is_busy(&self, name: &OsStr) -> bool {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        openat(&self.directory, name, flags, Mode::empty()).is_ok_and(|file| {
-            flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
-        })
+        openat(&self.directory, name, flags, Mode::empty())
+            .is_ok_and(|file| is_locked(&file) == Some(true))
     }
 
     /// Whether a file that this run made, and wrote `size` bytes to, is no longer there as it should be.
@@ -352,6 +378,13 @@ impl Drop for Draft {
     }
 }
 
+/// A path for people: what could end a line, or move a cursor, is an escape.
+pub fn shown(path: &Path) -> String {
+    let mut text = String::new();
+    push_plain(&mut text, path.as_os_str().as_bytes());
+    text
+}
+
 /// The user who called sudo, to whom the files are to belong.
 pub fn sudo_caller() -> Option<(u32, u32)> {
     let number = |name| std::env::var(name).ok()?.parse().ok();
@@ -377,13 +410,6 @@ fn around_the_number(name: &OsStr) -> (OsString, OsString) {
     let mut after = OsString::new();
     if let Some(extension) = path.extension() {
         after.push(".");
-/// A path for people: what could end a line, or move a cursor, is an escape.
-pub fn shown(path: &Path) -> String {
-    let mut text = String::new();
-    push_plain(&mut text, path.as_os_str().as_bytes());
-    text
-}
-
         after.push(extension);
     }
     (before, after)
@@ -398,6 +424,19 @@ fn number_of_part(name: &[u8], before: &[u8], after: &[u8]) -> Option<u32> {
         .filter(|_| is_number)?
         .parse()
         .ok()
+}
+
+/// Whether somebody has a file open that locked it when it was made. `None` where that cannot be known.
+pub(super) fn is_locked(file: impl AsFd) -> Option<bool> {
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            // It would end with the file as well.
+            let _ = flock(&file, FlockOperation::Unlock);
+            Some(false)
+        }
+        Err(Errno::WOULDBLOCK) => Some(true),
+        Err(_) => None,
+    }
 }
 
 fn temporary_name(name: &OsStr) -> OsString {

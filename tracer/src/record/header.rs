@@ -42,6 +42,8 @@ pub struct Header {
     pub minis: MiniSight,
     /// Settings of the machine that outgoing connections can run into.
     pub port_limits: Limits,
+    /// Whether the file is locked (`flock`) for as long as it is being written.
+    pub locked: bool,
     /// `--max-connections`, where a live view beside the recording forgot connections by it.
     pub max_connections: Option<usize>,
     /// Kinds of records and their sizes, so that a newer version can take them.
@@ -93,6 +95,7 @@ impl Header {
             filter,
             minis: MiniSight::default(),
             port_limits: Limits::default(),
+            locked: false,
             max_connections: None,
             wire: Layout::of_this_version(),
             states: states.collect(),

@@ -86,6 +86,10 @@ pub struct Recording {
     reader: Option<Reader<Source>>,
     /// The file that is being read, or was last.
     path: PathBuf,
+    /// Likewise, until its header is read.
+    begun: Option<File>,
+    /// Likewise, if the header says that it is locked for as long as it is being written.
+    locked: Option<File>,
     translation: Option<Translation>,
     follow: bool,
     part: u32,
@@ -156,6 +160,17 @@ pub struct End {
     pub too_late: Counts,
 }
 
+/// Whether somebody still writes to a file that has no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// Whoever records it has it open.
+    AtWork,
+    /// Nobody has it open who records it.
+    Gone,
+    /// It does not say, or was made on another machine.
+    Unknown,
+}
+
 /// What stands at the end of the last file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
@@ -219,6 +234,8 @@ impl Recording {
             parts: parts.into(),
             reader: None,
             path: PathBuf::new(),
+            begun: None,
+            locked: None,
             follow: false,
             damaged: Lost::default(),
             ended: None,
@@ -244,6 +261,45 @@ impl Recording {
         self.follow = follow;
     }
 
+    /// The file that is being read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file that is being read is still being written. `boot_id`: that of this machine.
+    pub fn author(&self, boot_id: Option<&str>) -> Author {
+        let Some(file) = &self.locked else {
+            return Author::Unknown;
+        };
+        // What other machines have locked need not show here; nor does this file tell of the next one.
+        let session = &self.header.session;
+        let would_show = boot_id.is_some() && session.boot_id.as_deref() == boot_id;
+        match files::is_locked(file) {
+            Some(true) => Author::AtWork,
+            Some(false) if would_show && !self.continued => Author::Gone,
+            Some(false) | None => Author::Unknown,
+        }
+    }
+
+    /// Ends it where it stands, whether more is waited for or not.
+    pub fn leave(&self) -> End {
+        let how = if self.ended.is_some() {
+            Close::Whole
+        } else if self.continued {
+            Close::ContinuedElsewhere
+        } else {
+            Close::Cut { torn: self.torn }
+        };
+        End {
+            at_ns: self.ended.unwrap_or(self.last_ns),
+            how,
+            beyond: self.beyond,
+            unknown: self.unknown,
+            twice: self.twice,
+            too_late: self.too_late,
+        }
+    }
+
     /// Goes on to the next block.
     pub fn step(&mut self) -> Result<Step<'_>, OpenError> {
         loop {
@@ -264,6 +320,8 @@ impl Recording {
                 Found::Header(_) => {
                     if let Ok(header) = Header::parse(reader.payload()) {
                         self.part = self.part.max(header.part);
+                        let begun = self.begun.take().filter(|_| header.locked);
+                        self.locked = self.locked.take().or(begun);
                     }
                 }
                 Found::Unknown(_) => self.unknown += 1,
@@ -396,23 +454,11 @@ impl Recording {
 
     /// Where there is nothing more at present.
     fn pause(&mut self) -> Step<'_> {
-        let how = if self.ended.is_some() {
-            Close::Whole
-        } else if self.follow {
-            return Step::Wait;
-        } else if self.continued {
-            Close::ContinuedElsewhere
+        if self.follow && self.ended.is_none() {
+            Step::Wait
         } else {
-            Close::Cut { torn: self.torn }
-        };
-        Step::End(End {
-            at_ns: self.ended.unwrap_or(self.last_ns),
-            how,
-            beyond: self.beyond,
-            unknown: self.unknown,
-            twice: self.twice,
-            too_late: self.too_late,
-        })
+            Step::End(self.leave())
+        }
     }
 
     /// Opens the next file, if there is one.
@@ -431,10 +477,15 @@ impl Recording {
             }
             None => return Ok(false),
         };
-        let mut reader = match part.opened {
-            Some(reader) => reader,
-            None => reader_of(Box::new(open_file(&part.path)?), &part.path)?,
+        let mut reader = if let Some(reader) = part.opened {
+            self.begun = None;
+            reader
+        } else {
+            let file = open_file(&part.path)?;
+            self.begun = file.try_clone().ok();
+            reader_of(Box::new(file), &part.path)?
         };
+        self.locked = None;
         reader.expect(self.header.tag(), self.expected);
         self.skipped = (part.number > self.part.saturating_add(1))
             .then(|| self.part.saturating_add(1)..=part.number.saturating_sub(1));

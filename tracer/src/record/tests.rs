@@ -86,6 +86,7 @@ impl Owned {
 }
 
 const START_NS: u64 = 1_000_000;
+const BOOT: &str = "boot";
 
 fn record(number: u64) -> Owned {
     let mut record = vec![0; 80 + usize::try_from(number % 3).unwrap() * 24];
@@ -138,6 +139,7 @@ fn story(records: u64) -> Vec<Owned> {
 
 fn header() -> Header {
     let session = Session {
+        boot_id: Some(BOOT.to_owned()),
         clock: ClockMap {
             mono_ns: START_NS,
             wall_ns: 77,
@@ -343,10 +345,114 @@ fn limits_are_kept() {
     let written = write(&path, stop, &story).unwrap();
     assert!(written.full);
     let size = std::fs::metadata(&path).unwrap().len();
-    assert!(size <= most && size > most / 3, "{size}");
+    // But for two copies of the header and what is less than a block worth having.
+    assert!((most * 19 / 20..=most).contains(&size), "{size}");
     let (inputs, damage, end) = read(&[path]);
     assert_eq!((damage, end.how), (Vec::new(), Close::Whole));
     assert!(story.starts_with(&inputs), "{} inputs", inputs.len());
+    let recorded = records(&inputs).len() as u64;
+    assert_eq!(recorded, written.counts.records);
+}
+
+#[test]
+fn the_least_of_sizes_is_used() {
+    let scratch = Scratch::new();
+    let most = 64 << 10;
+    let limits = Limits {
+        max_size: Some(most),
+        ..Limits::default()
+    };
+    let path = scratch.path("s");
+    let story = story(20_000);
+    let written = write(&path, limits, &story).unwrap();
+    assert!(written.full);
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert!((most * 9 / 10..=most).contains(&size), "{size}");
+    let (inputs, damage, end) = read(&[path]);
+    assert_eq!((damage, end.how), (Vec::new(), Close::Whole));
+    assert!(story.starts_with(&inputs), "{} inputs", inputs.len());
+}
+
+#[test]
+fn whoever_follows_can_tell_whether_the_recorder_is_there() {
+    let scratch = Scratch::new();
+    let path = scratch.path("s");
+    let author = |path: &Path, boot_id| {
+        let mut recordings = open(&[path.to_owned()]).unwrap();
+        let recording = &mut recordings[0];
+        recording.set_follow(true);
+        while !matches!(recording.step().unwrap(), Step::Wait) {}
+        assert_eq!(recording.leave().how, Close::Cut { torn: 0 });
+        recording.author(boot_id)
+    };
+    let place = Place::new(&path, false, None).unwrap();
+    let start = |target| Recorder::start(target, Limits::default(), header()).unwrap();
+    let recorder = start(Target::Files(place));
+    let boots = [Some(BOOT), Some("another"), None];
+    for boot_id in boots {
+        assert_eq!(author(&path, boot_id), Author::AtWork, "{boot_id:?}");
+    }
+    let left = scratch.path("left");
+    std::fs::copy(&path, &left).unwrap();
+    let expected = [Author::Gone, Author::Unknown, Author::Unknown];
+    for (boot_id, expected) in boots.into_iter().zip(expected) {
+        assert_eq!(author(&left, boot_id), expected, "{boot_id:?}");
+    }
+    drop(recorder);
+
+    // Who writes what comes out of a pipe locks nothing.
+    let piped = scratch.path("piped");
+    let stream = std::fs::File::create(&piped).unwrap();
+    let recorder = start(Target::Stream(stream));
+    assert_eq!(author(&piped, Some(BOOT)), Author::Unknown);
+    drop(recorder);
+}
+
+#[test]
+fn a_forced_set_leaves_nothing_of_the_one_before() {
+    let scratch = Scratch::new();
+    let limits = Limits {
+        rotate_size: Some(64 << 10),
+        ..Limits::default()
+    };
+    let path = scratch.path("s.tracer");
+    let files = write(&path, limits, &story(20_000)).unwrap().files;
+    assert!(files > 3);
+    for other in ["s.tracer", "s.00001.tracer", "t.000009.tracer"] {
+        std::fs::write(scratch.path(other), "theirs").unwrap();
+    }
+    let start = |force| {
+        let place = Place::new(&path, force, None)?;
+        Recorder::start(Target::Files(place), limits, header())
+    };
+    let before = scratch.names();
+    let refused = start(false).err();
+    assert!(
+        matches!(refused, Some(WriteError::File(FileError::Exists(_)))),
+        "{refused:?}"
+    );
+    // One that is in the way for good, however late.
+    let link = scratch.path("s.000099.tracer");
+    std::os::unix::fs::symlink("elsewhere", &link).unwrap();
+    let refused = start(true).err();
+    assert!(
+        matches!(refused, Some(WriteError::File(FileError::Link(_)))),
+        "{refused:?}"
+    );
+    std::fs::remove_file(link).unwrap();
+    assert_eq!(scratch.names(), before);
+
+    let recorder = start(true).unwrap();
+    let left = [
+        "s.00001.tracer",
+        "s.000001.tracer",
+        "s.tracer",
+        "t.000009.tracer",
+    ];
+    let mut names = scratch.names();
+    names.sort_by_key(|name| left.iter().position(|left| left == name));
+    assert_eq!(names, left);
+    drop(recorder);
 }
 
 #[test]

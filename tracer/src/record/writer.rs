@@ -15,14 +15,15 @@ use super::frame::{Context, Counts, Maker};
 use super::header::Header;
 use super::row::{self, Row};
 use crate::batch::Batch;
+use crate::input::Input;
 use crate::session::{ClockMap, Lost};
 
 /// Between two times that what was written is brought to the disk.
 const SYNC: Duration = Duration::from_secs(1);
 /// Between two copies of the header in a file, in bytes.
 const HEADER_EVERY: u64 = 16 << 20;
-/// Kept free of a limit, for the end of the session and the last copy of the header.
-const ROOM_FOR_THE_END: u64 = 32 << 10;
+/// What the last row of a file takes at most, in a block of its own.
+const END_BYTES: u64 = 512;
 
 /// Where a recording goes.
 #[derive(Debug)]
@@ -86,9 +87,6 @@ pub enum WriteError {
     /// A file cannot be made.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The header cannot be made.
-    #[error("cannot make the header of the recording: {0}")]
-    Header(#[from] serde_json::Error),
     /// There is no memory, or no thread.
     #[error("cannot start to record: {0}")]
     Start(io::Error),
@@ -166,7 +164,7 @@ pub(super) struct Writer {
     limits: Limits,
     header: Header,
     maker: Maker,
-    frames: Vec<u8>,
+    frame: Vec<u8>,
     file: File,
     /// Files that are there, with their sizes; the present one at the end.
     files: VecDeque<(OsString, u64)>,
@@ -175,6 +173,7 @@ pub(super) struct Writer {
     last_ns: u64,
     /// Of the present file.
     header_at: u64,
+    header_bytes: u64,
     began: Instant,
     synced: Instant,
     dirty: bool,
@@ -187,7 +186,7 @@ impl Writer {
     pub(super) fn new(
         target: Target,
         limits: Limits,
-        header: Header,
+        mut header: Header,
         progress: Arc<Progress>,
     ) -> Result<Self, WriteError> {
         let mut maker = Maker::new().map_err(WriteError::Start)?;
@@ -196,15 +195,17 @@ impl Writer {
             ..Context::default()
         };
         let clock = header.session.clock;
-        let mut frames = Vec::new();
-        maker
-            .header(&header.to_json()?, clock.mono_ns, &context, &mut frames)
-            .map_err(WriteError::Start)?;
+        let mut size = 0;
+        let mut begin = |file: &mut File, is_locked| {
+            header.locked = is_locked;
+            let frame = header_frame(&mut maker, &header, clock.mono_ns, &context)?;
+            size = frame.len() as u64;
+            file.write_all(&frame)
+        };
         let (file, name) = match &target {
             Target::Stream(stream) => {
                 let mut stream = stream.try_clone().map_err(WriteError::Start)?;
-                stream
-                    .write_all(&frames)
+                begin(&mut stream, false)
                     .map_err(|source| write_error("standard output".to_owned(), source))?;
                 (stream, OsString::new())
             }
@@ -213,10 +214,13 @@ impl Writer {
                     place.check_parts()?;
                 }
                 let name = place.name(limits.rotates().then_some(1));
-                (place.create(&name, |file| file.write_all(&frames))?, name)
+                let file = place.create(&name, begin)?;
+                if limits.rotates() {
+                    place.remove_earlier_parts(&name)?;
+                }
+                (file, name)
             }
         };
-        let size = frames.len() as u64;
         progress.bytes.store(size, Ordering::Relaxed);
         progress.files.store(1, Ordering::Relaxed);
         Ok(Self {
@@ -224,13 +228,14 @@ impl Writer {
             limits,
             header,
             maker,
-            frames,
+            frame: Vec::new(),
             file,
             files: [(name, size)].into(),
             context,
             clock,
             last_ns: clock.mono_ns,
             header_at: 0,
+            header_bytes: size,
             began: Instant::now(),
             synced: Instant::now(),
             dirty: true,
@@ -286,17 +291,67 @@ impl Writer {
     }
 
     fn write_chunk(&mut self, chunk: &Chunk) -> Result<(), WriteError> {
-        let lost_before = std::mem::replace(&mut self.context.lost, chunk.lost);
         self.clock = chunk.clock;
-        let summary = row::summary(&chunk.rows);
-        let mut frames = std::mem::take(&mut self.frames);
-        frames.clear();
-        let made = self.maker.block(&chunk.rows, &self.context, &mut frames);
-        let written = self
-            .io(made)
-            .and_then(|counts| self.write_block(&frames, counts, summary.last_ns, lost_before));
-        self.frames = frames;
-        written
+        if self.write_rows(&chunk.rows, chunk.lost)? {
+            return Ok(());
+        }
+        self.full = true;
+        self.fill_up(&chunk.rows)?;
+        self.write_last(Row::End(self.last_ns))
+    }
+
+    /// Makes a block of rows, `lost` being the losses at their end. False, and nothing is written, if there is
+    /// no room for it.
+    fn write_rows(&mut self, rows: &Batch, lost: Lost) -> Result<bool, WriteError> {
+        let lost_before = std::mem::replace(&mut self.context.lost, lost);
+        let mut frame = std::mem::take(&mut self.frame);
+        frame.clear();
+        let made = self.maker.block(rows, &self.context, &mut frame);
+        let counts = self.io(made)?;
+        let fits = self.make_room(frame.len() as u64);
+        if fits {
+            self.write_block(&frame, counts, row::summary(rows).last_ns)?;
+        } else {
+            self.context.lost = lost_before;
+        }
+        self.frame = frame;
+        Ok(fits)
+    }
+
+    /// Writes as many of the rows, but not all, as there is room for: each block half as long as the one that
+    /// did not fit, or the one before.
+    fn fill_up(&mut self, rows: &Batch) -> Result<(), WriteError> {
+        let (mut next, mut count) = (0, rows.len() / 2);
+        while count > 0 {
+            let mut part = Batch::default();
+            let mut lost = self.context.lost;
+            for row in rows.iter().skip(next).take(count) {
+                part.push(row);
+                if let Some(Row::Input(Input::Losses { lost: told, .. })) = row::parse_own_row(row)
+                {
+                    lost = told;
+                }
+            }
+            if self.write_rows(&part, lost)? {
+                next += count;
+            }
+            count /= 2;
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for a block and the end of the file; with rotation the oldest files give way.
+    fn make_room(&mut self, block_bytes: u64) -> bool {
+        let Some(max_size) = self.limits.max_size else {
+            return true;
+        };
+        // Behind the block a copy of the header may be due.
+        let wanted = block_bytes + 2 * self.header_bytes + END_BYTES;
+        let rotates = self.limits.rotates();
+        while rotates && self.files.len() > 1 && self.total() + wanted > max_size {
+            self.remove_oldest();
+        }
+        rotates || self.total() + wanted <= max_size
     }
 
     fn write_block(
@@ -304,21 +359,7 @@ impl Writer {
         frame: &[u8],
         counts: Counts,
         last_ns: u64,
-        lost_before: Lost,
     ) -> Result<(), WriteError> {
-        if let Some(max_size) = self.limits.max_size {
-            let wanted = frame.len() as u64 + ROOM_FOR_THE_END;
-            if self.limits.rotates() {
-                while self.files.len() > 1 && self.total() + wanted > max_size {
-                    self.remove_oldest();
-                }
-            } else if self.total() + wanted > max_size {
-                self.full = true;
-                // The block that told of more is not written.
-                self.context.lost = lost_before;
-                return self.write_last(Row::End(self.last_ns));
-            }
-        }
         self.write(frame)?;
         self.context.before = self.context.before.plus(counts);
         self.last_ns = self.last_ns.max(last_ns);
@@ -349,13 +390,10 @@ impl Writer {
     }
 
     fn copy_header(&mut self) -> Result<(), WriteError> {
-        let mut frame = Vec::new();
-        let json = self.header.to_json()?;
-        let made = self
-            .maker
-            .header(&json, self.last_ns, &self.context, &mut frame);
-        self.io(made)?;
+        let made = header_frame(&mut self.maker, &self.header, self.last_ns, &self.context);
+        let frame = self.io(made)?;
         self.header_at = self.size();
+        self.header_bytes = frame.len() as u64;
         self.write(&frame)
     }
 
@@ -372,23 +410,24 @@ impl Writer {
             mono_ns: self.last_ns,
             wall_ns: self.clock.wall_ns(self.last_ns),
         };
-        let mut frame = Vec::new();
-        let json = next.to_json()?;
-        let made = self
-            .maker
-            .header(&json, self.last_ns, &self.context, &mut frame);
-        self.io(made)?;
         let name = place.name(Some(next.part));
+        let mut size = 0;
         // First the new file, then the end of the old one: that promises it.
-        let file = place.create(&name, |file| file.write_all(&frame))?;
+        let file = place.create(&name, |file, is_locked| {
+            next.locked = is_locked;
+            let frame = header_frame(&mut self.maker, &next, self.last_ns, &self.context)?;
+            size = frame.len();
+            file.write_all(&frame)
+        })?;
         self.write_last(Row::Continued(self.last_ns))?;
         self.sync()?;
         self.header = next;
         self.file = file;
         self.files.push_back((name, 0));
-        self.count(frame.len());
+        self.count(size);
         self.progress.files.fetch_add(1, Ordering::Relaxed);
         self.header_at = 0;
+        self.header_bytes = size as u64;
         self.began = Instant::now();
         self.dirty = true;
         let keep = self.limits.keep.map_or(usize::MAX, |keep| keep as usize);
@@ -477,6 +516,17 @@ impl Writer {
             write_error(path, source)
         })
     }
+}
+
+fn header_frame(
+    maker: &mut Maker,
+    header: &Header,
+    now_ns: u64,
+    context: &Context,
+) -> io::Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    maker.header(&header.to_json()?, now_ns, context, &mut frame)?;
+    Ok(frame)
 }
 
 fn write_error(path: String, source: io::Error) -> WriteError {

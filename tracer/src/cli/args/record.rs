@@ -21,7 +21,7 @@ pub(in crate::cli) struct RecordArgs {
     #[arg(short = 'o', long, value_name = "FILE", help_heading = "Output")]
     pub(in crate::cli) output: PathBuf,
 
-    /// Replace a file that exists
+    /// Replace a file that exists; with --rotate-size or --rotate-time, all numbered files of that name
     #[arg(long, help_heading = "Output")]
     pub(in crate::cli) force: bool,
 

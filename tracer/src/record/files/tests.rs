@@ -11,7 +11,7 @@ fn place(path: &Path, force: bool) -> Result<Place, FileError> {
 fn write(place: &Place, text: &str) -> Result<(), FileError> {
     let name = place.name(None);
     place
-        .create(&name, |file| file.write_all(text.as_bytes()))
+        .create(&name, |file, _| file.write_all(text.as_bytes()))
         .map(drop)
 }
 
@@ -34,10 +34,9 @@ fn what_exists_is_replaced_only_by_force_and_only_when_the_new_is_there() {
     let refused = write(&place(&path, false).unwrap(), "new");
     assert!(matches!(refused, Err(FileError::Exists(_))), "{refused:?}");
     let force = place(&path, true).unwrap();
-    let failed = force.create(
-        &force.name(None),
-        |_| Err(io::ErrorKind::StorageFull.into()),
-    );
+    let failed = force.create(&force.name(None), |_, _| {
+        Err(io::ErrorKind::StorageFull.into())
+    });
     assert!(failed.is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
     write(&force, "new").unwrap();
@@ -119,6 +118,44 @@ fn no_link_is_followed() {
         );
     }
     assert!(!target.exists());
+}
+
+#[test]
+fn what_names_no_file_makes_none() {
+    let scratch = Scratch::new();
+    for path in ["new/", "new/.", "new//", ".."] {
+        let refused = place(&scratch.path(path), true);
+        assert!(matches!(refused, Err(FileError::NoName(_))), "{refused:?}");
+    }
+    assert!(scratch.names().is_empty());
+}
+
+#[test]
+fn names_cannot_break_lines() {
+    assert_eq!(
+        shown(Path::new("a\nhint: b\u{1b}[2J")),
+        r"a\x0ahint: b\x1b[2J"
+    );
+    assert_eq!(shown(Path::new("/tmp/é.tracer")), "/tmp/é.tracer");
+    let scratch = Scratch::new();
+    let path = scratch.path("a\nb");
+    std::fs::write(&path, "").unwrap();
+    let refused = place(&path, false).unwrap().check().unwrap_err();
+    let message = refused.to_string();
+    assert!(message.contains(r"a\x0ab exists"), "{message}");
+}
+
+#[test]
+fn an_error_names_the_file_that_was_asked_for() {
+    let scratch = Scratch::new();
+    // Its temporary name is too long for the file system, itself it is not.
+    let path = scratch.path(&"n".repeat(255));
+    let refused = place(&path, false).unwrap().draft().unwrap_err();
+    let message = refused.to_string();
+    assert!(
+        message.contains("/nnn") && !message.contains("/.nnn"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
+use super::views::await_word;
 use super::{before, now_ns, oracle, pause_before, ports, talk, told_before, with};
 use crate::compare;
 use crate::harness::Verdict;
@@ -53,6 +54,58 @@ pub(super) fn killed() -> Result<Verdict> {
         "it does not say what is missing: {}",
         replay.stderr
     );
+    Ok(Verdict::Passed)
+}
+
+/// Whoever follows hears why nothing comes, and does not wait for what cannot come.
+pub(super) fn silence() -> Result<Verdict> {
+    let namespace = Namespace::new()?;
+    let scratch = Scratch::new()?;
+    let files = ["stopped.tracer", "killed.tracer"].map(|name| scratch.path(name));
+    let [stopped_file, killed_file] = &files;
+    let stopped = Recorder::start(stopped_file, &ports())?;
+    let killed = Recorder::start(killed_file, &ports())?;
+    let follow = |file: &Path| {
+        let mut command = Command::new(tracer::binary());
+        command.args(["replay", "--follow"]).arg(file);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    };
+    let mut waiting = follow(stopped_file).stderr(Stdio::piped()).spawn()?;
+    let leaving = Tracer::replay(std::slice::from_ref(killed_file), &["--follow"])?;
+    talk(&namespace)?;
+    stopped.signal(Signal::STOP)?;
+    killed.signal(Signal::KILL)?;
+    killed.wait()?;
+    await_word(&mut waiting, "its recorder is there")?;
+    let left = leaving.wait()?;
+    left.ensure_complete()?;
+    ensure!(
+        left.stderr.contains("nobody writes to it any more"),
+        "{}",
+        left.stderr
+    );
+    let after = left.end.pointer("/missing/after");
+    ensure!(
+        after.is_some_and(|after| after == "cut_off"),
+        "{}",
+        left.end
+    );
+    ensure!(
+        waiting.try_wait()?.is_none(),
+        "it does not wait for a recorder that is there"
+    );
+    stopped.signal(Signal::CONT)?;
+    stopped.stop()?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let ended = loop {
+        if let Some(ended) = waiting.try_wait()? {
+            break ended;
+        }
+        ensure!(Instant::now() < deadline, "it waits though all is there");
+        thread::sleep(Duration::from_millis(10));
+    };
+    ensure!(ended.success(), "{ended}");
     Ok(Verdict::Passed)
 }
 

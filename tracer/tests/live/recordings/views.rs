@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -316,7 +316,7 @@ pub(super) fn follow() -> Result<Verdict> {
 }
 
 /// Waits until a command says it on its standard error; the rest is not wanted.
-fn await_word(child: &mut std::process::Child, word: &'static str) -> Result<()> {
+pub(super) fn await_word(child: &mut Child, word: &'static str) -> Result<()> {
     let mut stderr = BufReader::new(child.stderr.take().context("no pipe")?);
     let (sender, said) = channel();
     thread::spawn(move || {
@@ -325,7 +325,7 @@ fn await_word(child: &mut std::process::Child, word: &'static str) -> Result<()>
         let _ = sender.send(line.contains(word));
         let _ = stderr.read_to_string(&mut line);
     });
-    let said = said.recv_timeout(Duration::from_secs(20));
+    let said = said.recv_timeout(Duration::from_secs(40));
     ensure!(said == Ok(true), "it does not say {word}");
     Ok(())
 }
