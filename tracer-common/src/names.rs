@@ -50,8 +50,11 @@ pub const ACCEPTED_KRETPROBE: &str = "accepted_kretprobe";
 
 /// Ring buffer of [`crate::wire`] records.
 pub const EVENTS: &str = "EVENTS";
-/// Per-CPU array with one element: an array of `u64`, by [`crate::config::Counter`].
-pub const COUNTERS: &str = "COUNTERS";
+/// Array with one element: [`crate::wire::Losses`], and more that only the programs need.
+pub const LOSSES: &str = "LOSSES";
+/// Per-CPU array with one `u64`: transitions that the first state program had not handled when its twin saw them,
+/// filtered out or not.
+pub const RECOVERED: &str = "RECOVERED";
 /// Array with one element: a byte of `config::PORT_*` flags for each of the 65536 ports.
 pub const PORTS: &str = "PORTS";
 /// LPM trie of IPv6 (or v4-mapped) prefixes selected by `--addr`.

@@ -42,6 +42,8 @@ pub const KIND_MINI_END: u16 = 12;
 /// [`Header::kind`] of a [`RequestRecord`]: `inet_csk_reqsk_queue_hash_add`, a SYN made a half-open
 /// connection.
 pub const KIND_REQUEST_BORN: u16 = 13;
+/// [`Header::kind`] of a [`LossRecord`].
+pub const KIND_LOSS: u16 = 14;
 
 // Kinds from 64 on are not written by the kernel programs: userspace puts them among the records of the
 // kernel, with the time at which it found out.
@@ -392,6 +394,32 @@ pub struct SocketRecord {
     pub remote_addr: [u8; 16],
 }
 
+/// Events that programs ran for and did not deliver.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+pub struct Losses {
+    /// Transitions: the ring buffer was full.
+    pub ring_full: u64,
+    /// Transitions: the kernel refused to read the socket.
+    pub unreadable: u64,
+    /// Accepts and evidence, for either reason, or because a program would have run inside itself.
+    pub evidence: u64,
+}
+
+/// Something was lost before this place in the ring buffer. Goes before the first record that was delivered
+/// after it, by whatever CPU, with the time of that record; now and then there are two of the same. Userspace
+/// makes of it what it puts among the records where it counts losses itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct LossRecord {
+    /// Kind, CPU and time; no socket.
+    pub header: Header,
+    /// Since the programs were loaded.
+    pub lost: Losses,
+}
+
 /// A process as /proc names it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -413,6 +441,7 @@ const _: () = {
     assert!(size_of::<RequestRecord>() == 72);
     assert!(size_of::<MiniRecord>() == 40);
     assert!(size_of::<PolledRecord>() == 96);
+    assert!(size_of::<LossRecord>() == 48);
     assert!(size_of::<CgroupRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 40);
     assert!(size_of::<SocketRecord>() == 112 && align_of::<SocketRecord>() == 8);

@@ -5,6 +5,11 @@
 
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "the target has an atomic addition, but not all that the types of `core` take for it"
+)]
 #![expect(
     missing_docs,
     unreachable_pub,

@@ -1,11 +1,13 @@
 //! Maps. Sizes of those that a filter fills are set at load; unused ones shrink to one entry.
 
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use tracer_common::config::{COUNTERS as COUNTER_COUNT, Counter, INET_WINDOW, SOCK_COMMON_WINDOW};
-use tracer_common::wire::{AtClose, Counts, StateRecord, Task};
+use tracer_common::config::{INET_WINDOW, SOCK_COMMON_WINDOW};
+use tracer_common::wire::{AtClose, Counts, Losses, StateRecord, Task};
 
 use crate::read::Window;
 
@@ -13,13 +15,13 @@ use crate::read::Window;
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
-/// What could not be delivered, by [`Counter`].
+/// What could not be delivered, on any CPU. Read with every record, but written only when something is lost.
 #[map]
-static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT]> = PerCpuArray::with_max_entries(1, 0);
+static LOSSES: Array<Ledger> = Array::with_max_entries(1, 0);
 
-/// Not 0 from the first transition on that found no room.
+/// Transitions that the first program of the pair had not handled when the twin saw them.
 #[map]
-static LOSSY: Array<u64> = Array::with_max_entries(1, 0);
+static RECOVERED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Working memory of this CPU: more than fits the 512 bytes of a program's stack.
 #[map]
@@ -53,6 +55,25 @@ pub(crate) static FOREIGN: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
 /// Cgroups that are not selected, as far as userspace has found out.
 #[map]
 pub(crate) static FOREIGN_CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
+
+/// Value of [`LOSSES`].
+#[repr(C)]
+struct Ledger {
+    lost: Losses,
+    /// All of that together, as the last record said that tells of it.
+    told: u64,
+}
+
+/// What an event was that is lost.
+#[derive(Clone, Copy)]
+pub(crate) enum Lost {
+    /// A transition that found no room.
+    RingFull,
+    /// A transition whose socket could not be read.
+    Unreadable,
+    /// An accept or evidence, for whatever reason.
+    Evidence,
+}
 
 /// Value of [`WORK`].
 #[repr(C)]
@@ -148,30 +169,68 @@ pub(crate) fn this_cpu() -> Option<*mut Cpu> {
     WORK.get_ptr_mut(0)
 }
 
-/// Remembers that a transition found no room.
+/// Counts an event that is not delivered.
 #[inline(always)]
-pub(crate) fn note_loss() {
-    if let Some(lossy) = LOSSY.get_ptr_mut(0) {
-        // SAFETY: one aligned word, to which only this value is ever written.
-        unsafe { lossy.write_volatile(1) };
+pub(crate) fn lose(what: Lost) {
+    if let Some(ledger) = LOSSES.get_ptr_mut(0) {
+        // SAFETY: aligned words of a map's value, which all CPUs change by atomic additions alone.
+        unsafe {
+            let lost = &raw mut (*ledger).lost;
+            let word = match what {
+                Lost::RingFull => &raw mut (*lost).ring_full,
+                Lost::Unreadable => &raw mut (*lost).unreadable,
+                Lost::Evidence => &raw mut (*lost).evidence,
+            };
+            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, 1);
+        }
     }
 }
 
-/// Whether one ever did.
+/// What was lost up to now and no record has told of yet.
+#[inline(always)]
+pub(crate) fn untold() -> Option<Losses> {
+    let ledger = LOSSES.get_ptr(0)?;
+    // SAFETY: aligned words, each of which is read at once.
+    let (lost, told) = unsafe {
+        let lost = &raw const (*ledger).lost;
+        let lost = Losses {
+            ring_full: (&raw const (*lost).ring_full).read_volatile(),
+            unreadable: (&raw const (*lost).unreadable).read_volatile(),
+            evidence: (&raw const (*lost).evidence).read_volatile(),
+        };
+        (lost, (&raw const (*ledger).told).read_volatile())
+    };
+    (sum(&lost) != told).then_some(lost)
+}
+
+/// A record tells of these. Two CPUs can do so at once; should the lesser sum remain, it is told again.
+#[inline(always)]
+pub(crate) fn told(lost: &Losses) {
+    if let Some(ledger) = LOSSES.get_ptr_mut(0) {
+        // SAFETY: one aligned word.
+        unsafe { (&raw mut (*ledger).told).write_volatile(sum(lost)) };
+    }
+}
+
+/// Whether a transition ever found no room.
 #[inline(always)]
 pub(crate) fn has_lost() -> bool {
     // SAFETY: one aligned word.
-    LOSSY
+    LOSSES
         .get_ptr(0)
-        .is_some_and(|lossy| unsafe { lossy.read_volatile() } != 0)
+        .is_some_and(|ledger| unsafe { (&raw const (*ledger).lost.ring_full).read_volatile() } != 0)
 }
 
-/// Adds one to a counter of this CPU.
 #[inline(always)]
-pub(crate) fn count(counter: Counter) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the slot belongs to this CPU and, as the documentation of `Counter` says, to one
-        // program, which does not run inside itself.
-        unsafe { (*counters)[counter as usize] += 1 };
+fn sum(lost: &Losses) -> u64 {
+    lost.ring_full + lost.unreadable + lost.evidence
+}
+
+/// Counts a transition that the first program of the pair has not handled.
+#[inline(always)]
+pub(crate) fn count_recovered() {
+    if let Some(count) = RECOVERED.get_ptr_mut(0) {
+        // SAFETY: the word belongs to this CPU and to the twin, which does not run inside itself.
+        unsafe { *count += 1 };
     }
 }

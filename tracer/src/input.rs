@@ -9,12 +9,12 @@ pub enum Input<'a> {
     Record(&'a [u8]),
     /// The clocks were read again.
     Clock(ClockMap),
-    /// What was lost since the session began. Comes before any record of something that happened after
-    /// the loss.
+    /// What was lost since the session began. Stands where it is missing: before any record of something that
+    /// happened after the loss, and, where the programs have counted it, after all from before.
     Losses {
         /// Totals, without those that could not be decoded.
         lost: Lost,
-        /// When the counters were read (`CLOCK_MONOTONIC`, ns).
+        /// When the hole was over, or the counters were read (`CLOCK_MONOTONIC`, ns).
         now_ns: u64,
     },
     /// Time has passed: all records before this time (`CLOCK_MONOTONIC`, ns) were taken in.

@@ -13,10 +13,10 @@ use crate::batch::Batch;
 use crate::enrich::Enricher;
 use crate::flow::Flow;
 use crate::input::Input;
-use crate::kernel::{self, Kernel, Poller, Snapshot, Taking, clock_map};
+use crate::kernel::{self, Kernel, Ledger, Poller, Snapshot, Taking, clock_map, told_by};
 use crate::output::{self, Output};
 use crate::render::Render;
-use crate::session::{ClockMap, Lost, Missing, SnapshotReport, Totals};
+use crate::session::{ClockMap, Missing, SnapshotReport, Totals};
 use crate::track::WARM_GROUP;
 
 /// Records taken before the output is handed on.
@@ -106,7 +106,7 @@ pub async fn run(
     loop {
         if housekeeping.elapsed() >= HOUSEKEEPING {
             housekeeping = Instant::now();
-            kernel.count_refused();
+            feed.count_refused(kernel, consumer)?;
             feed.look_at_the_clock(consumer);
             if !consumer.look_after() {
                 break;
@@ -132,7 +132,7 @@ pub async fn run(
     }
 
     kernel.detach();
-    kernel.count_refused();
+    feed.count_refused(kernel, consumer)?;
     feed.look_at_the_clock(consumer);
     while feed.take_batch(kernel, consumer)? > 0 {}
     feed.ask_at_last(consumer).await;
@@ -151,7 +151,7 @@ pub struct Feed {
     enricher: Enricher,
     poller: Option<Poller>,
     clock: ClockMap,
-    lost: Lost,
+    lost: Ledger,
     last_tick_ns: u64,
     last_record_ns: u64,
 }
@@ -167,7 +167,7 @@ impl Feed {
             enricher,
             poller,
             clock,
-            lost: Lost::default(),
+            lost: Ledger::default(),
             last_tick_ns: 0,
             last_record_ns: 0,
         }
@@ -181,8 +181,21 @@ impl Feed {
         }
     }
 
-    /// Moves records on, those in the batch first, and empties it; yields how many. Losses are asked for after
-    /// the records were taken and told before they are handled, so that whatever comes after a loss is known to.
+    /// Tells of refused runs. When that happened is not known, so it comes before the records at hand.
+    fn count_refused(
+        &mut self,
+        kernel: &Kernel,
+        consumer: &mut impl Consumer,
+    ) -> Result<(), kernel::Error> {
+        if let Some(lost) = self.lost.refuse(kernel.refused()?) {
+            let now_ns = clock_map().mono_ns;
+            consumer.input(Input::Losses { lost, now_ns });
+        }
+        Ok(())
+    }
+
+    /// Moves records on, those in the batch first, and empties it; yields how many. Losses are counted before the
+    /// records are taken: of those that no record tells of, though the ring was emptied, nothing in it came after.
     fn take_batch(
         &mut self,
         kernel: &mut Kernel,
@@ -194,23 +207,23 @@ impl Feed {
             poller.collect(&mut self.answers);
         }
         let now_ns = clock_map().mono_ns;
+        let counted = kernel.losses()?;
         kernel.fill(&mut self.events, BATCH);
-        let lost = kernel.losses()?;
-        if lost != self.lost {
-            self.lost = lost;
-            let now_ns = clock_map().mono_ns;
-            consumer.input(Input::Losses { lost, now_ns });
-        }
         self.enricher.look_up(&self.events, &mut self.found);
         kernel.note_cgroups(&self.found)?;
         for record in self.found.iter() {
             consumer.input(Input::Record(record));
         }
-        pass_on(&self.events, consumer);
+        pass_on(&self.events, &mut self.lost, consumer);
+        let is_empty = self.events.len() < BATCH;
+        if is_empty && let Some(lost) = self.lost.count(&counted) {
+            let now_ns = clock_map().mono_ns;
+            consumer.input(Input::Losses { lost, now_ns });
+        }
         if let Some(poller) = &mut self.poller {
             poller.note(&self.events);
         }
-        if self.events.len() < BATCH {
+        if is_empty {
             for record in self.answers.iter() {
                 consumer.input(Input::Record(record));
             }
@@ -219,7 +232,7 @@ impl Feed {
         if !self.events.is_empty() {
             self.last_record_ns = now_ns;
         }
-        if self.events.len() < BATCH && self.is_tick_due(now_ns) {
+        if is_empty && self.is_tick_due(now_ns) {
             self.last_tick_ns = now_ns;
             consumer.input(Input::Tick(now_ns));
         }
@@ -249,13 +262,21 @@ impl Feed {
     }
 }
 
-fn pass_on(records: &Batch, consumer: &mut impl Consumer) {
+/// Makes inputs of records; what tells of a loss becomes one.
+fn pass_on(records: &Batch, lost: &mut Ledger, consumer: &mut impl Consumer) {
     let mut ahead = records.iter();
     for (index, record) in records.iter().enumerate() {
         if index % WARM_GROUP == 0 {
             consumer.warm(ahead.by_ref().take(WARM_GROUP));
         }
-        consumer.input(Input::Record(record));
+        match told_by(record) {
+            None => consumer.input(Input::Record(record)),
+            Some((counted, now_ns)) => {
+                if let Some(lost) = lost.count(&counted) {
+                    consumer.input(Input::Losses { lost, now_ns });
+                }
+            }
+        }
     }
 }
 
@@ -385,5 +406,77 @@ impl Stop {
             () = deadline => {}
         }
         self.is_due = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_common::wire::{Header, KIND_LOSS, KIND_STATE, LossRecord, Losses};
+    use zerocopy::IntoBytes as _;
+
+    use super::*;
+
+    /// Writes down what it is given: times of records, and counts of transitions lost.
+    #[derive(Default)]
+    struct Log(Vec<String>);
+
+    impl Consumer for Log {
+        fn input(&mut self, input: Input<'_>) {
+            self.0.push(match input {
+                Input::Record(record) => {
+                    format!("record {}", crate::decode::time_of(record).unwrap_or(0))
+                }
+                Input::Losses { lost, now_ns } => format!("lost {} by {now_ns}", lost.total()),
+                Input::Clock(_) | Input::Tick(_) => "other".to_owned(),
+            });
+        }
+
+        async fn hand_on(&mut self) -> bool {
+            true
+        }
+
+        async fn closed(&self) {}
+
+        fn look_after(&mut self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_loss_is_put_where_the_ring_had_it_and_once() {
+        let header = |kind, mono_ns| Header {
+            kind,
+            flags: 0,
+            cpu: 0,
+            mono_ns,
+            sk: 1,
+        };
+        let loss = |mono_ns, ring_full| LossRecord {
+            header: header(KIND_LOSS, mono_ns),
+            lost: Losses {
+                ring_full,
+                unreadable: 0,
+                evidence: 0,
+            },
+        };
+        let mut batch = Batch::default();
+        batch.push(header(KIND_STATE, 1).as_bytes());
+        batch.push(loss(5, 3).as_bytes());
+        batch.push(loss(6, 3).as_bytes());
+        batch.push(header(KIND_STATE, 6).as_bytes());
+        batch.push(loss(9, 4).as_bytes());
+        batch.push(header(KIND_STATE, 9).as_bytes());
+        let mut log = Log::default();
+        pass_on(&batch, &mut Ledger::default(), &mut log);
+        assert_eq!(
+            log.0,
+            [
+                "record 1",
+                "lost 3 by 5",
+                "record 6",
+                "lost 4 by 9",
+                "record 9"
+            ]
+        );
     }
 }

@@ -18,11 +18,11 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
-use tracer_common::config::{ARGUMENT_COMPLETION, Counter};
+use tracer_common::config::ARGUMENT_COMPLETION;
 use tracer_common::wire::FLAG_PRESUMED;
 
 use crate::config::setting;
-use crate::maps::{Scratch, count, this_cpu};
+use crate::maps::{Lost, Scratch, lose, this_cpu};
 use crate::read::field;
 use crate::sock::Skip;
 use crate::{emit, select, task};
@@ -99,7 +99,7 @@ fn deliver(scratch: &mut Scratch, sk: u64, flags: u16) {
     match select::in_mid_life(scratch, sk) {
         Ok(true) => emit::accept(sk, task::current(), flags),
         Ok(false) | Err(Skip::OtherProtocol) => {}
-        Err(Skip::Unreadable) => count(Counter::AcceptUnreadable),
+        Err(Skip::Unreadable) => lose(Lost::Evidence),
     }
 }
 

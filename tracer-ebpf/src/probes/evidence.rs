@@ -13,14 +13,14 @@
 //! which refuses that run, and before Linux 6.1 by the program.
 
 use aya_ebpf::programs::RawTracePointContext;
-use tracer_common::config::{ARGUMENT_RESET_REASON, ARGUMENT_RETRANSMIT_ERROR, Counter};
+use tracer_common::config::{ARGUMENT_RESET_REASON, ARGUMENT_RETRANSMIT_ERROR};
 use tracer_common::wire::{
     KIND_DESTROYED, KIND_RESET_RECEIVED, KIND_RESET_SENT, KIND_RETRANSMIT, KIND_SOCKET_ERROR,
     KIND_SYNACK_RETRANSMIT,
 };
 
 use crate::config::setting;
-use crate::maps::{self, AT_WORK, Cpu, Scratch, count, this_cpu};
+use crate::maps::{self, AT_WORK, Cpu, Lost, Scratch, lose, this_cpu};
 use crate::sock::{self, Skip};
 use crate::{emit, select};
 
@@ -49,7 +49,7 @@ pub(super) fn alone(
     unsafe {
         let lock = &raw mut (*scratch).lock;
         if lock.read_volatile() == AT_WORK {
-            count(Counter::EvidenceRefused);
+            lose(Lost::Evidence);
             return 0;
         }
         lock.write_volatile(AT_WORK);
@@ -67,10 +67,10 @@ pub(crate) fn retransmit(ctx: &RawTracePointContext) -> i32 {
     }
     let sk = ctx.arg::<u64>(0);
     alone(part!(retransmit), |scratch| {
-        if wanted(scratch, sk, Counter::RetransmitUnreadable) {
+        if wanted(scratch, sk) {
             // A transition to SYN_SENT comes before the kernel has chosen it.
             let port = sock::bound_port(scratch).map(|port| (u32::from(port), 0));
-            emit::evidence(KIND_RETRANSMIT, sk, port, Counter::RetransmitRingFull);
+            emit::evidence(KIND_RETRANSMIT, sk, port);
         }
     })
 }
@@ -80,13 +80,8 @@ pub(crate) fn retransmit(ctx: &RawTracePointContext) -> i32 {
 pub(crate) fn reset_received(ctx: &RawTracePointContext) -> i32 {
     let sk = ctx.arg::<u64>(0);
     alone(part!(reset_received), |scratch| {
-        if wanted(scratch, sk, Counter::ResetReceivedUnreadable) {
-            emit::evidence(
-                KIND_RESET_RECEIVED,
-                sk,
-                None,
-                Counter::ResetReceivedRingFull,
-            );
+        if wanted(scratch, sk) {
+            emit::evidence(KIND_RESET_RECEIVED, sk, None);
         }
     })
 }
@@ -99,13 +94,13 @@ pub(crate) fn reset_sent(ctx: &RawTracePointContext) -> i32 {
         return 0;
     }
     alone(part!(reset_sent), |scratch| {
-        if wanted(scratch, sk, Counter::ResetSentUnreadable) {
+        if wanted(scratch, sk) {
             let reason = if setting!(hook_arguments) & ARGUMENT_RESET_REASON == 0 {
                 None
             } else {
                 Some((ctx.arg::<u32>(2), 0))
             };
-            emit::evidence(KIND_RESET_SENT, sk, reason, Counter::ResetSentRingFull);
+            emit::evidence(KIND_RESET_SENT, sk, reason);
         }
     })
 }
@@ -115,15 +110,10 @@ pub(crate) fn reset_sent(ctx: &RawTracePointContext) -> i32 {
 pub(crate) fn socket_error(ctx: &RawTracePointContext) -> i32 {
     let sk = ctx.arg::<u64>(0);
     alone(part!(socket_error), |scratch| {
-        if wanted(scratch, sk, Counter::SocketErrorUnreadable)
+        if wanted(scratch, sk)
             && let Some(errors) = sock::errors(sk)
         {
-            emit::evidence(
-                KIND_SOCKET_ERROR,
-                sk,
-                Some(errors),
-                Counter::SocketErrorRingFull,
-            );
+            emit::evidence(KIND_SOCKET_ERROR, sk, Some(errors));
         }
     })
 }
@@ -137,15 +127,10 @@ pub(crate) fn synack(ctx: &RawTracePointContext) -> i32 {
             Some(facts) => {
                 if select::transition(&facts, &scratch.out, None) {
                     let state = &scratch.out.state;
-                    emit::request(
-                        KIND_SYNACK_RETRANSMIT,
-                        state,
-                        &facts,
-                        Counter::SynAckRingFull,
-                    );
+                    emit::request(KIND_SYNACK_RETRANSMIT, state, &facts);
                 }
             }
-            None => count(Counter::SynAckUnreadable),
+            None => lose(Lost::Evidence),
         }
     })
 }
@@ -159,22 +144,22 @@ pub(crate) fn destroyed(ctx: &RawTracePointContext) -> i32 {
     }
     let sk = ctx.arg::<u64>(0);
     alone(part!(destroyed), |scratch| {
-        if wanted(scratch, sk, Counter::DestroyedUnreadable) {
-            emit::evidence(KIND_DESTROYED, sk, None, Counter::DestroyedRingFull);
+        if wanted(scratch, sk) {
+            emit::evidence(KIND_DESTROYED, sk, None);
         }
     })
 }
 
 /// Whether a TCP socket may belong to a selected connection.
 #[inline(always)]
-pub(super) fn wanted(scratch: &mut Scratch, sk: u64, unreadable: Counter) -> bool {
+pub(super) fn wanted(scratch: &mut Scratch, sk: u64) -> bool {
     // These are smaller structures, without the fields of a whole socket.
     if matches!(sock::state(sk), Some(TIME_WAIT | NEW_SYN_RECV)) {
         return false;
     }
     let is_wanted = select::in_mid_life(scratch, sk);
     if let Err(Skip::Unreadable) = is_wanted {
-        count(unreadable);
+        lose(Lost::Evidence);
     }
     matches!(is_wanted, Ok(true))
 }

@@ -24,14 +24,13 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
-use tracer_common::config::Counter;
 use tracer_common::wire::{
     KIND_HANDED_OVER, KIND_MINI_BORN, KIND_MINI_END, KIND_MINI_TIMER, KIND_REQUEST_BORN,
 };
 
 use super::evidence::{alone, part, wanted};
 use crate::config::setting;
-use crate::maps::{Scratch, count};
+use crate::maps::{Lost, Scratch, lose};
 use crate::read::field;
 use crate::sock::{self, IPPROTO_TCP, Skip};
 use crate::{emit, select, task};
@@ -120,9 +119,9 @@ pub(crate) fn time_wait(ctx: &impl Arguments) -> i32 {
     alone(part!(time_wait), |scratch| {
         let sk = number(scratch, ctx.first());
         let state = number(scratch, ctx.second()) as u32;
-        if wanted(scratch, sk, Counter::TimeWaitUnreadable) {
+        if wanted(scratch, sk) {
             let detail = Some((state, 0));
-            emit::evidence(KIND_HANDED_OVER, sk, detail, Counter::TimeWaitRingFull);
+            emit::evidence(KIND_HANDED_OVER, sk, detail);
         }
     })
 }
@@ -136,10 +135,10 @@ pub(crate) fn mini_born(ctx: &impl Arguments) -> i32 {
         match sock::from_common(scratch, sk, mini).zip(sock::mini_state(mini)) {
             Some((facts, state)) => {
                 if select::transition(&facts, &scratch.out, None) {
-                    emit::mini(KIND_MINI_BORN, mini, sk, state, Counter::MiniBornRingFull);
+                    emit::mini(KIND_MINI_BORN, mini, sk, state);
                 }
             }
-            None => count(Counter::MiniBornUnreadable),
+            None => lose(Lost::Evidence),
         }
     })
 }
@@ -153,13 +152,7 @@ pub(crate) fn mini_timer(ctx: &impl Arguments) -> i32 {
     }
     alone(part!(mini_timer), |scratch| {
         let mini = number(scratch, ctx.first());
-        news(
-            scratch,
-            mini,
-            KIND_MINI_TIMER,
-            Counter::MiniTimerRingFull,
-            Counter::MiniTimerUnreadable,
-        );
+        news(scratch, mini, KIND_MINI_TIMER);
     })
 }
 
@@ -168,26 +161,20 @@ pub(crate) fn mini_timer(ctx: &impl Arguments) -> i32 {
 pub(crate) fn mini_end(ctx: &impl Arguments) -> i32 {
     alone(part!(mini_end), |scratch| {
         let mini = number(scratch, ctx.first());
-        news(
-            scratch,
-            mini,
-            KIND_MINI_END,
-            Counter::MiniEndRingFull,
-            Counter::MiniEndUnreadable,
-        );
+        news(scratch, mini, KIND_MINI_END);
     })
 }
 
 /// Of which process it was, a mini-socket does not tell: userspace knows.
 #[inline(always)]
-fn news(scratch: &mut Scratch, mini: u64, kind: u16, ring_full: Counter, unreadable: Counter) {
+fn news(scratch: &mut Scratch, mini: u64, kind: u16) {
     match sock::from_common(scratch, mini, mini).zip(sock::mini_state(mini)) {
         Some((facts, state)) => {
             if select::ends(&facts, &scratch.out) {
-                emit::mini(kind, mini, 0, state, ring_full);
+                emit::mini(kind, mini, 0, state);
             }
         }
-        None => count(unreadable),
+        None => lose(Lost::Evidence),
     }
 }
 
@@ -203,11 +190,11 @@ pub(crate) fn request(ctx: &impl Arguments) -> i32 {
             Some((facts, IPPROTO_TCP)) => {
                 if select::transition(&facts, &scratch.out, None) {
                     let state = &scratch.out.state;
-                    emit::request(KIND_REQUEST_BORN, state, &facts, Counter::RequestRingFull);
+                    emit::request(KIND_REQUEST_BORN, state, &facts);
                 }
             }
             Some(_) => {}
-            None => count(Counter::RequestUnreadable),
+            None => lose(Lost::Evidence),
         }
     })
 }
@@ -233,6 +220,6 @@ fn accept(scratch: &mut Scratch, sk: u64) {
     match select::in_mid_life(scratch, sk) {
         Ok(true) => emit::accept(sk, task::current(), 0),
         Ok(false) | Err(Skip::OtherProtocol) => {}
-        Err(Skip::Unreadable) => count(Counter::AcceptUnreadable),
+        Err(Skip::Unreadable) => lose(Lost::Evidence),
     }
 }

@@ -30,26 +30,13 @@
 
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use aya_log_ebpf::{debug, warn};
-use tracer_common::config::Counter;
 use tracer_common::select::{CLOSE, Facts, runs_in_caller, wants_counts};
 use tracer_common::wire::FLAG_TWIN;
 
-use crate::emit::{Following, Probe};
-use crate::maps::{AT_WORK, Handled, Scratch, Transition, count, this_cpu};
+use crate::emit::Following;
+use crate::maps::{AT_WORK, Handled, Lost, Scratch, Transition, count_recovered, lose, this_cpu};
 use crate::sock::{self, IPPROTO_TCP, Skip};
 use crate::{emit, select, task};
-
-const FIRST: Probe = Probe {
-    flags: 0,
-    ring_full: Counter::StateRingFull,
-    unreadable: Counter::StateUnreadable,
-};
-
-const TWIN: Probe = Probe {
-    flags: FLAG_TWIN,
-    ring_full: Counter::TwinRingFull,
-    unreadable: Counter::TwinUnreadable,
-};
 
 /// First of the pair.
 #[inline(always)]
@@ -72,7 +59,7 @@ pub(crate) fn first(ctx: &RawTracePointContext) -> i32 {
         ctx,
         unsafe { &mut (*cpu).state },
         (sk, old_state, new_state),
-        &FIRST,
+        0,
     );
     // SAFETY: as above. The lock comes last: while it is there, an interrupting twin looks at nothing else.
     unsafe {
@@ -95,13 +82,13 @@ pub(crate) fn twin(ctx: &RawTracePointContext) -> i32 {
     // SAFETY: the address of a field of this CPU's memory.
     let handled = unsafe { &raw mut (*cpu).handled };
     if !take(handled, transition(sk, old_state, new_state)) {
-        count(Counter::TwinSaw);
+        count_recovered();
         // SAFETY: this program's own part, and it does not run inside itself up to here.
         raw(
             ctx,
             unsafe { &mut (*cpu).twin },
             (sk, old_state, new_state),
-            &TWIN,
+            FLAG_TWIN,
         );
     }
     0
@@ -120,12 +107,12 @@ pub(crate) fn classic(ctx: &TracePointContext) {
     match sock::from_record(scratch, ctx) {
         Ok(facts) => {
             if select::ends(&facts, &scratch.out) {
-                deliver(scratch, &facts, &FIRST);
+                deliver(scratch, &facts, 0);
             }
         }
         Err(Skip::OtherProtocol) => {}
         Err(Skip::Unreadable) => {
-            count(FIRST.unreadable);
+            lose(Lost::Unreadable);
             warn!(ctx, "the tracepoint's record could not be read");
         }
     }
@@ -171,16 +158,16 @@ fn raw(
     ctx: &RawTracePointContext,
     scratch: &mut Scratch,
     (sk, old_state, new_state): (u64, i32, i32),
-    probe: &Probe,
+    flags: u16,
 ) {
     match wanted(scratch, sk, old_state, new_state) {
         Ok(Some(facts)) => {
             debug!(ctx, "sk {:x}: {} -> {}", sk, old_state, new_state);
-            deliver(scratch, &facts, probe);
+            deliver(scratch, &facts, flags);
         }
         Ok(None) | Err(Skip::OtherProtocol) => {}
         Err(Skip::Unreadable) => {
-            count(probe.unreadable);
+            lose(Lost::Unreadable);
             warn!(ctx, "socket {:x} could not be read", sk);
         }
     }
@@ -206,7 +193,7 @@ fn wanted(
 }
 
 #[inline(always)]
-fn deliver(scratch: &mut Scratch, facts: &Facts, probe: &Probe) {
+fn deliver(scratch: &mut Scratch, facts: &Facts, flags: u16) {
     let (old_state, new_state) = (facts.old_state, facts.new_state);
     let task = runs_in_caller(old_state, new_state).then(task::current);
     if !select::owner(facts, &scratch.out, task.as_ref()) {
@@ -230,5 +217,5 @@ fn deliver(scratch: &mut Scratch, facts: &Facts, probe: &Probe) {
             following = Following::CountsAtClose;
         }
     }
-    emit::state(scratch, facts, following, probe);
+    emit::state(scratch, facts, following, flags);
 }

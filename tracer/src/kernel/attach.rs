@@ -18,8 +18,7 @@ pub(super) const TRACEPOINT: &str = "inet_sock_set_state";
 
 /// Name under which the accept hook is reported.
 pub(super) const ACCEPT_HOOK: &str = "tracepoint:syscalls:sys_exit_accept*";
-pub(super) const TWIN_PURPOSE: &str =
-    "transitions that the kernel refuses to run the first program for";
+const TWIN_PURPOSE: &str = "transitions that the kernel refuses to run the first program for";
 
 /// Program, group and name of the tracepoint, purpose.
 const EVIDENCE: [(&str, &str, &str, &str); 6] = [

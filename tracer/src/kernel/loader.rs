@@ -3,14 +3,15 @@
 use std::fs;
 use std::thread::{self, JoinHandle};
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use tracer_common::config::{ARGUMENT_RESET_REASON, ARGUMENT_RETRANSMIT_ERROR, Config};
 use tracer_common::names;
+use tracer_common::wire::Losses;
 use zerocopy::IntoBytes as _;
 
-use super::attach::{ACCEPT_HOOK, Attach, HookChoice, Link, TRACEPOINT, TWIN_PURPOSE};
+use super::attach::{ACCEPT_HOOK, Attach, HookChoice, Link, TRACEPOINT};
 use super::btf::Btf;
 use super::error::{Error, is_file_limit, is_permission, not_permitted};
 use super::format::Format;
@@ -25,7 +26,7 @@ use crate::decode::decode;
 use crate::diagnose::Sources;
 use crate::event::{Event, PlaceEvent, PlaceOf};
 use crate::filter::Filter;
-use crate::session::{HookReport, HookStatus, LOST_REENTRY, Lost};
+use crate::session::{HookReport, HookStatus, LOST_REENTRY};
 use crate::track::MiniSight;
 
 static OBJECT: &[u8] = include_bytes_aligned!("../../ebpf/tracer.bpf.o");
@@ -58,8 +59,9 @@ pub fn default_ring_bytes() -> u32 {
 /// Attached programs. Dropping it detaches and frees all of them.
 pub struct Kernel {
     ring: RingBuf<MapData>,
-    counters: PerCpuArray<MapData, losses::Counters>,
-    refused: Refused,
+    /// [`Losses`], and the sum that the programs have told.
+    losses: Array<MapData, [u64; 4]>,
+    recovered: PerCpuArray<MapData, u64>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// What tracer listens to.
     pub hooks: Vec<HookReport>,
@@ -70,7 +72,6 @@ pub struct Kernel {
     /// Where tracefs is, or why it is not to be had.
     pub tracefs: Result<TraceFs, String>,
     main_program: &'static str,
-    has_twin: bool,
     /// Programs for evidence that are attached.
     evidence: Vec<&'static str>,
     reset_reasons: Vec<(u32, String)>,
@@ -116,9 +117,6 @@ impl Kernel {
             evidence,
             ..
         } = attach;
-        let has_twin = hooks
-            .iter()
-            .any(|hook| hook.purpose == TWIN_PURPOSE && hook.status == HookStatus::Attached);
 
         let logger = EbpfLogger::init(&mut ebpf)
             .inspect_err(|error| log::debug!("no log of the kernel programs: {error}"))
@@ -132,16 +130,16 @@ impl Kernel {
         let mut kernel = Self {
             ring: RingBuf::try_from(take(&mut ebpf, names::EVENTS)?)
                 .map_err(|source| map_error(names::EVENTS, source))?,
-            counters: PerCpuArray::try_from(take(&mut ebpf, names::COUNTERS)?)
-                .map_err(|source| map_error(names::COUNTERS, source))?,
-            refused: Refused::default(),
+            losses: Array::try_from(take(&mut ebpf, names::LOSSES)?)
+                .map_err(|source| map_error(names::LOSSES, source))?,
+            recovered: PerCpuArray::try_from(take(&mut ebpf, names::RECOVERED)?)
+                .map_err(|source| map_error(names::RECOVERED, source))?,
             logger,
             hooks,
             missing,
             found: layout.found,
             tracefs,
             main_program,
-            has_twin,
             evidence,
             reset_reasons,
             place_filter: options.filter.asks_place().then(|| options.filter.clone()),
@@ -277,21 +275,35 @@ impl Kernel {
         }
     }
 
-    /// Events that did not arrive, since the start. Refused runs are those of the last
-    /// [`Kernel::count_refused`].
-    pub fn losses(&self) -> Result<Lost, Error> {
-        let counters =
-            losses::read(&self.counters).map_err(|source| map_error(names::COUNTERS, source))?;
-        Ok(losses::lost(&counters, self.refused, self.has_twin))
+    /// What the programs have not delivered, since the start.
+    pub fn losses(&self) -> Result<Losses, Error> {
+        let [ring_full, unreadable, evidence, _] = self
+            .losses
+            .get(&0, 0)
+            .map_err(|source| map_error(names::LOSSES, source))?;
+        Ok(Losses {
+            ring_full,
+            unreadable,
+            evidence,
+        })
     }
 
-    /// Asks the kernel how often it refused to run the programs; takes some ten microseconds for each.
-    pub fn count_refused(&mut self) {
+    /// Asks the kernel how often it refused to run the programs, since the start; takes some ten microseconds for
+    /// each.
+    pub fn refused(&self) -> Result<Refused, Error> {
         let others = std::iter::once(names::ACCEPT_EXIT).chain(self.evidence.iter().copied());
-        self.refused = Refused {
-            state: self.refused_runs(self.main_program).unwrap_or(0),
-            others: others.filter_map(|name| self.refused_runs(name)).sum(),
-        };
+        let transitions = self.refused_runs(self.main_program).unwrap_or(0);
+        Ok(Refused {
+            transitions: transitions.saturating_sub(self.recovered()?),
+            evidence: others.filter_map(|name| self.refused_runs(name)).sum(),
+        })
+    }
+
+    /// What the twin makes up for. To be read after the refused runs, as it runs after them.
+    fn recovered(&self) -> Result<u64, Error> {
+        let counts = self.recovered.get(&0, 0);
+        let counts = counts.map_err(|source| map_error(names::RECOVERED, source))?;
+        Ok(counts.iter().sum())
     }
 
     fn refused_runs(&self, program: &str) -> Option<u64> {

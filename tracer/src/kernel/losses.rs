@@ -1,79 +1,74 @@
-//! What did not arrive: the programs' own counters, and the kernel's count of refused runs.
+//! What did not arrive: the programs' own count, and the kernel's of runs that it refused.
+//!
+//! The programs count in memory that all CPUs share. The first record that is delivered after a loss has one before
+//! it that says what was lost by then, so the place of a loss among the records is known. What no record has told
+//! of when the ring has been emptied was lost after all that was in it. Where among the records a refused run
+//! would have been is not known.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use aya::maps::{MapData, MapError, PerCpuArray};
-use tracer_common::config::{COUNTERS, Counter};
+use tracer_common::wire::{KIND_LOSS, LossRecord, Losses};
+use zerocopy::FromBytes as _;
 
 use crate::session::Lost;
 
-/// Counters of all programs, by [`Counter`].
-pub(super) type Counters = [u64; COUNTERS];
-
-const RING_FULL: [Counter; 2] = [Counter::StateRingFull, Counter::TwinRingFull];
-const UNREADABLE: [Counter; 2] = [Counter::StateUnreadable, Counter::TwinUnreadable];
-/// Of the programs that deliver no transitions.
-const EVIDENCE: [Counter; 25] = [
-    Counter::AcceptRingFull,
-    Counter::RetransmitRingFull,
-    Counter::ResetReceivedRingFull,
-    Counter::ResetSentRingFull,
-    Counter::SocketErrorRingFull,
-    Counter::SynAckRingFull,
-    Counter::AcceptUnreadable,
-    Counter::RetransmitUnreadable,
-    Counter::ResetReceivedUnreadable,
-    Counter::ResetSentUnreadable,
-    Counter::SocketErrorUnreadable,
-    Counter::SynAckUnreadable,
-    Counter::EvidenceRefused,
-    Counter::DestroyedRingFull,
-    Counter::DestroyedUnreadable,
-    Counter::TimeWaitRingFull,
-    Counter::TimeWaitUnreadable,
-    Counter::MiniBornRingFull,
-    Counter::MiniBornUnreadable,
-    Counter::MiniTimerRingFull,
-    Counter::MiniTimerUnreadable,
-    Counter::MiniEndRingFull,
-    Counter::MiniEndUnreadable,
-    Counter::RequestRingFull,
-    Counter::RequestUnreadable,
-];
-
-/// How often the kernel refused to run programs.
+/// Runs that the kernel refused, and nothing made up for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Refused {
-    /// The program that records transitions.
-    pub(super) state: u64,
-    /// All that have no twin.
-    pub(super) others: u64,
+pub struct Refused {
+    /// Of the program that records transitions.
+    pub transitions: u64,
+    /// Of all that have no twin.
+    pub evidence: u64,
 }
 
-/// Sums over the CPUs.
-pub(super) fn read(map: &PerCpuArray<MapData, Counters>) -> Result<Counters, MapError> {
-    let mut sums = [0; COUNTERS];
-    for cpu in map.get(&0, 0)?.iter() {
-        for (sum, count) in sums.iter_mut().zip(cpu) {
-            *sum += count;
-        }
-    }
-    Ok(sums)
+/// What was lost up to one place among the records. No count ever goes back: what two sources tell of is
+/// counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    programs: Losses,
+    refused: Refused,
 }
 
-/// What counters and refusals mean.
-pub(super) fn lost(counters: &Counters, refused: Refused, has_twin: bool) -> Lost {
-    let count = |counter: Counter| counters.get(counter as usize).copied().unwrap_or(0);
-    let sum = |list: &[Counter]| list.iter().map(|counter| count(*counter)).sum();
-    let recovered = if has_twin { count(Counter::TwinSaw) } else { 0 };
-    Lost {
-        ring_full: sum(&RING_FULL),
-        reentry: refused.state.saturating_sub(recovered),
-        unreadable: sum(&UNREADABLE),
-        undecodable: 0,
-        damaged: 0,
-        evidence: sum(&EVIDENCE) + refused.others,
+impl Ledger {
+    /// Takes in what the programs have counted; yields all that is lost if that is news.
+    pub fn count(&mut self, counted: &Losses) -> Option<Lost> {
+        let before = *self;
+        let programs = &mut self.programs;
+        programs.ring_full = programs.ring_full.max(counted.ring_full);
+        programs.unreadable = programs.unreadable.max(counted.unreadable);
+        programs.evidence = programs.evidence.max(counted.evidence);
+        self.news(&before)
     }
+
+    /// Likewise, of refused runs.
+    pub fn refuse(&mut self, counted: Refused) -> Option<Lost> {
+        let before = *self;
+        let refused = &mut self.refused;
+        refused.transitions = refused.transitions.max(counted.transitions);
+        refused.evidence = refused.evidence.max(counted.evidence);
+        self.news(&before)
+    }
+
+    fn news(&self, before: &Self) -> Option<Lost> {
+        (self != before).then(|| Lost {
+            ring_full: self.programs.ring_full,
+            reentry: self.refused.transitions,
+            unreadable: self.programs.unreadable,
+            undecodable: 0,
+            damaged: 0,
+            evidence: self.programs.evidence + self.refused.evidence,
+        })
+    }
+}
+
+/// What the programs have counted by this record, and its time, if it is one that tells.
+pub fn told_by(record: &[u8]) -> Option<(Losses, u64)> {
+    let (kind, _) = u16::read_from_prefix(record).ok()?;
+    if kind != KIND_LOSS {
+        return None;
+    }
+    let (record, _) = LossRecord::read_from_prefix(record).ok()?;
+    Some((record.lost, record.header.mono_ns))
 }
 
 /// How often the kernel refused to run a program because it was running on that CPU already.
@@ -94,7 +89,18 @@ fn parse_refused_runs(fdinfo: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::wire::Header;
+    use zerocopy::IntoBytes as _;
+
     use super::*;
+
+    fn losses(ring_full: u64, evidence: u64) -> Losses {
+        Losses {
+            ring_full,
+            unreadable: 0,
+            evidence,
+        }
+    }
 
     #[test]
     fn fdinfo() {
@@ -105,33 +111,56 @@ mod tests {
     }
 
     #[test]
-    fn every_counter_is_a_loss_or_the_twins() {
-        let mut counted = [0u32; COUNTERS];
-        for counter in RING_FULL
-            .iter()
-            .chain(&UNREADABLE)
-            .chain(&EVIDENCE)
-            .chain(&[Counter::TwinSaw])
-        {
-            counted[*counter as usize] += 1;
-        }
-        assert_eq!(counted, [1; COUNTERS]);
+    fn what_is_told_twice_is_lost_once() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.count(&losses(0, 0)), None);
+        let lost = ledger.count(&losses(5, 1)).expect("news");
+        assert_eq!((lost.ring_full, lost.evidence, lost.total()), (5, 1, 5));
+        // Two CPUs told of it, the one that had seen less came later.
+        assert_eq!(ledger.count(&losses(5, 1)), None);
+        assert_eq!(ledger.count(&losses(3, 1)), None);
+        let lost = ledger.count(&losses(4, 2)).expect("news");
+        assert_eq!((lost.ring_full, lost.evidence), (5, 2));
     }
 
     #[test]
-    fn the_twin_makes_up_for_refusals_of_the_first_program_only() {
-        let mut counters = [0; COUNTERS];
-        counters[Counter::TwinSaw as usize] = 7;
-        counters[Counter::SynAckRingFull as usize] = 3;
+    fn refused_runs_are_losses_beside_those_of_the_programs() {
+        let mut ledger = Ledger::default();
+        ledger.count(&losses(5, 1));
         let refused = Refused {
-            state: 9,
-            others: 5,
+            transitions: 2,
+            evidence: 3,
         };
-        let with = lost(&counters, refused, true);
-        assert_eq!((with.reentry, with.ring_full), (2, 0));
-        assert_eq!(with.evidence, 3 + 5);
-        assert_eq!(lost(&counters, refused, false).reentry, 9);
-        // A repetition by the twin is seen without a refusal.
-        assert_eq!(lost(&counters, Refused::default(), true).reentry, 0);
+        let lost = ledger.refuse(refused).expect("news");
+        assert_eq!((lost.ring_full, lost.reentry, lost.evidence), (5, 2, 4));
+        assert_eq!(lost.total(), 7);
+        assert_eq!(ledger.refuse(refused), None);
+        // The twin has made up for one that was counted before it had run.
+        let fewer = Refused {
+            transitions: 1,
+            ..refused
+        };
+        assert_eq!(ledger.refuse(fewer), None);
+    }
+
+    #[test]
+    fn a_record_tells_what_was_lost_before_it() {
+        let record = LossRecord {
+            header: Header {
+                kind: KIND_LOSS,
+                flags: 0,
+                cpu: 1,
+                mono_ns: 7,
+                sk: 0,
+            },
+            lost: losses(5, 1),
+        };
+        assert_eq!(told_by(record.as_bytes()), Some((losses(5, 1), 7)));
+        assert_eq!(told_by(record.header.as_bytes()), None);
+        let other = Header {
+            kind: 1,
+            ..record.header
+        };
+        assert_eq!(told_by(other.as_bytes()), None);
     }
 }
