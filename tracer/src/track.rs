@@ -156,6 +156,18 @@ pub struct Step {
     pub since_ns: Option<u64>,
 }
 
+/// Whether transitions of a connection are missing between those that were seen, or after them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gap {
+    /// None is.
+    #[default]
+    None,
+    /// As many were lost while it was open as it takes to change its states unnoticed.
+    Possible,
+    /// One is, in the middle.
+    Certain,
+}
+
 /// One connection (or listener) and all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -190,8 +202,11 @@ pub struct Connection {
     pub steps: Vec<Step>,
     /// Seen from its first transition on.
     pub from_birth: bool,
-    /// A transition is missing somewhere in the middle.
-    pub has_gap: bool,
+    /// Whether transitions of it are missing.
+    pub gap: Gap,
+    /// Transitions were lost since its last one, which may have been of it: whether it still is in its last state is
+    /// not known.
+    pub in_doubt: bool,
     /// It was there before the trace: when it was seen in its first step's state
     /// (`CLOCK_MONOTONIC`, ns), which had begun before.
     pub listed_ns: Option<u64>,
@@ -203,9 +218,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// It was there before the trace, and no transition of it was seen.
+    /// It was there before the trace, and had no transition in it.
     pub fn is_unchanged(&self) -> bool {
-        self.listed_ns.is_some() && self.steps.len() == 1
+        self.listed_ns.is_some() && self.steps.len() == 1 && !self.in_doubt
     }
 }
 
@@ -267,6 +282,8 @@ pub enum Ending {
     AgedOut,
     /// The trace stopped while it was open.
     StillOpen,
+    /// The trace stopped, and its end was not seen, but may be among the transitions that were lost since its last.
+    MayBeOver,
     /// It was half-open, and the final ACK of the handshake did not come: it never had a socket.
     NeverCompleted,
 }

@@ -18,8 +18,8 @@ use tracer::render::{Format, Render, RenderOptions, Renderer};
 use tracer::session::Verdicts;
 use tracer::state::State;
 use tracer::track::{
-    After, ConnId, Connection, Ending, Legality, Mini, MiniEnd, OwnerProcess, OwnerSource, Role,
-    Step,
+    After, ConnId, Connection, Ending, Gap, Legality, Mini, MiniEnd, OwnerProcess, OwnerSource,
+    Role, Step,
 };
 
 mod samples;
@@ -463,7 +463,7 @@ fn timeline_of_endings() {
 fn timeline_of_what_was_not_seen() {
     let mut mid_life = Connection {
         from_birth: false,
-        has_gap: true,
+        gap: Gap::Certain,
         role: Role::Unknown,
         owner: samples::NOBODY,
         owner_process: OwnerProcess::default(),

@@ -3,7 +3,7 @@
 use super::{ClosedBy, Sources};
 use crate::event::Protocol;
 use crate::state::State;
-use crate::track::{After, Connection, Ending, Gathered, Mini, MiniEnd, Role, TIMER_SLACK_NS};
+use crate::track::{After, Connection, Ending, Gap, Gathered, Mini, MiniEnd, Role, TIMER_SLACK_NS};
 
 /// Within one call or softirq of the kernel: what is reported this close together belongs together.
 pub(super) const AT_ONCE_NS: u64 = 5_000_000;
@@ -313,7 +313,7 @@ impl<'a> Facts<'a> {
                 Some(false) => Some(false),
                 None => None,
             },
-            _ if self.conn.has_gap => None,
+            _ if self.conn.gap != Gap::None => None,
             _ => Some(false),
         }
     }

@@ -44,10 +44,13 @@ use Verdict::{
 
 /// All rules. The first that applies gives the verdict.
 #[rustfmt::skip]
-pub static RULES: [Rule; 38] = [
+pub static RULES: [Rule; 39] = [
     // Not a connection, not over, or not to be judged.
     rule(Listener, Nobody, "RFC 9293 3.3.2", |f| f.conn.role == Role::Listener, listener),
     rule(Open, Fin, "RFC 9293 3.3.2", |f| f.ending == Ending::StillOpen, still_open),
+    rule(Unknown, Fin, "",
+        |f| f.ending == Ending::MayBeOver,
+        |f| format!("transitions were lost since it was last seen, in {}: it may be over", left(f))),
     rule(Unknown, Fin, "mptcp_close_ssk", |f| f.conn.protocol == Protocol::Mptcp,
         |_| say("the evidence of an MPTCP connection is at its subflows")),
     rule(Unknown, Fin, "", |f| !f.is_tcp(), |_| say("only TCP is judged")),
@@ -307,6 +310,9 @@ fn listener(f: &Facts<'_>) -> String {
         Ending::Closed => say("a listener, closed"),
         Ending::EndUnseen => say("a listener, its end was not seen"),
         Ending::AgedOut => say("a listener, forgotten to stay within --max-connections"),
+        Ending::MayBeOver => {
+            say("a listener; transitions were lost since it was last seen, it may be closed")
+        }
         Ending::StillOpen | Ending::NeverCompleted => say("a listener"),
     }
 }

@@ -48,7 +48,7 @@ fn observed(f: &Facts<'_>) -> Vec<StateSpan> {
         Ending::StillOpen | Ending::AgedOut | Ending::NeverCompleted
     ) && let Some(last) = spans.last_mut()
     {
-        last.duration_ns = between(last.since_ns, Some(f.conn.as_of_ns));
+        last.duration_ns = between(last.since_ns, there_until_ns(f));
     }
     since_listed(f, &mut spans);
     spans
@@ -61,8 +61,10 @@ fn since_listed(f: &Facts<'_>, spans: &mut [StateSpan]) {
     };
     let (end_ns, left) = match (spans.get(1), f.ending) {
         (Some(next), _) => (next.since_ns, true),
-        (None, Ending::StillOpen | Ending::AgedOut) => (Some(f.conn.as_of_ns), false),
-        (None, Ending::Closed | Ending::EndUnseen | Ending::NeverCompleted) => (None, false),
+        (None, Ending::StillOpen | Ending::AgedOut) => (there_until_ns(f), false),
+        (None, Ending::Closed | Ending::EndUnseen | Ending::MayBeOver | Ending::NeverCompleted) => {
+            (None, false)
+        }
     };
     if let Some(first) = spans.first_mut()
         && first.since_ns.is_none()
@@ -94,7 +96,7 @@ fn half_open(f: &Facts<'_>, spans: &mut [StateSpan]) {
     };
     if let Some(born_ns) = f.evidence().half_open_ns {
         first.since_ns = Some(born_ns);
-        first.duration_ns = between(Some(born_ns), established_ns.or(Some(f.conn.as_of_ns)));
+        first.duration_ns = between(Some(born_ns), established_ns.or(there_until_ns(f)));
         if f.evidence().half_open_polled {
             first.evidence = SpanEvidence::Polled;
             first.within_ns = Some(HALF_OPEN_WITHIN_NS);
@@ -219,6 +221,11 @@ fn in_mini_socket(
         within_ns: end_ns.and_then(|end_ns| within_ns(end_ns.saturating_sub(mini.seen_ns))),
         ..closed
     });
+}
+
+/// Until when it is known to have been in its last state.
+fn there_until_ns(f: &Facts<'_>) -> Option<u64> {
+    (!f.conn.in_doubt).then_some(f.conn.as_of_ns)
 }
 
 fn between(start_ns: Option<u64>, end_ns: Option<u64>) -> Option<u64> {

@@ -11,7 +11,7 @@ use crate::hints::Hint;
 use crate::place::Container;
 use crate::session::ClockMap;
 use crate::state::{Names, State};
-use crate::track::{Connection, Continued, Ending, OwnerProcess, Transition};
+use crate::track::{Connection, Continued, Ending, Gap, OwnerProcess, Transition};
 
 /// Takes the fields of a line one by one, in their order.
 pub(crate) trait Fields {
@@ -214,7 +214,7 @@ pub(crate) fn connection(
     );
     fields.word("ending", vocab::ending(ending));
     fields.flag("from_birth", conn.from_birth);
-    fields.flag("has_gap", conn.has_gap);
+    fields.flag("has_gap", conn.gap != Gap::None);
     fields.hints("hints", &diagnosis.hints);
     owner_process(fields, &conn.owner_process);
     fields.owners("owners", &owners(conn));

@@ -25,7 +25,7 @@ use crate::event::{Congestion, Endpoint, Protocol};
 use crate::hints::Told;
 use crate::session::{ClockMap, Lost, Session, Totals};
 use crate::state::{Names, State, legality};
-use crate::track::{After, Connection, Ending, MiniEnd, OwnerSource, Role, Transition};
+use crate::track::{After, Connection, Ending, Gap, MiniEnd, OwnerSource, Role, Transition};
 
 const LEGEND: &str = "# each state: when it began, how long it lasted (>: at least; ~: not measured; \
                       ?: not known)\n\n";
@@ -70,7 +70,8 @@ impl<'a> Life<'a> {
         let spans = spans(conn, diagnosis, ending, now_ns);
         let end_ns = match ending {
             Ending::Closed => conn.steps.last().and_then(|last| last.since_ns),
-            Ending::EndUnseen => None,
+            Ending::EndUnseen | Ending::MayBeOver => None,
+            Ending::AgedOut if conn.in_doubt => None,
             Ending::AgedOut | Ending::StillOpen | Ending::NeverCompleted => Some(now_ns),
         };
         Self {
@@ -288,6 +289,7 @@ impl Timeline {
             Ending::EndUnseen => "end not seen: the kernel has freed its socket",
             Ending::AgedOut => "forgotten to stay within --max-connections; end not seen",
             Ending::StillOpen => "still open when the trace ended",
+            Ending::MayBeOver => "whether it was open when the trace ended is not known",
             Ending::NeverCompleted => "the handshake was never completed; last sign of it",
         };
         let _ = write!(out, "  {text}");
@@ -309,8 +311,10 @@ impl Timeline {
         if let Some(first) = first_to_end(life.conn, diagnosis) {
             let _ = write!(out, "; {first}");
         }
-        if life.conn.has_gap {
-            out.put_slice(b"; at least one transition was not seen");
+        match life.conn.gap {
+            Gap::Certain => out.put_slice(b"; at least one transition was not seen"),
+            Gap::Possible => out.put_slice(b"; transitions of it may not have been seen"),
+            Gap::None => {}
         }
         out.put_u8(b'\n');
     }

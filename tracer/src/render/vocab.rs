@@ -138,6 +138,7 @@ pub(crate) fn ending(ending: Ending) -> &'static str {
         Ending::EndUnseen => "end_unseen",
         Ending::AgedOut => "aged_out",
         Ending::StillOpen => "still_open",
+        Ending::MayBeOver => "may_be_over",
         Ending::NeverCompleted => "never_completed",
     }
 }
@@ -389,7 +390,7 @@ pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 6] {
         LossReason {
             count: damaged,
             what: "in a part of the recording that is damaged or missing",
-            hint: "what is left is exact; what was open across it says 'after a gap'",
+            hint: "what is left is exact; what was open across it says 'after a gap', or is 'unknown'",
         },
         LossReason {
             count: evidence,

@@ -8,7 +8,7 @@ use super::mini::{After, Mini};
 use super::places::Places;
 use super::sockets::Warm;
 use super::steps::Steps;
-use super::{ConnId, Connection, Owner, OwnerProcess, OwnerSource, Role, Step};
+use super::{ConnId, Connection, Gap, Owner, OwnerProcess, OwnerSource, Role, Step};
 use crate::event::{
     AcceptEvent, Endpoint, EvidenceEvent, Family, Process, Protocol, SocketEvent, StateEvent, Task,
 };
@@ -49,7 +49,7 @@ pub(super) struct Entry {
     pub(super) verdict: Verdict,
     owner_matches: bool,
     from_birth: bool,
-    has_gap: bool,
+    gap: Gap,
     steps: Steps,
     /// State left by the last transition, see [`short`].
     last_from: i8,
@@ -134,7 +134,7 @@ impl Entry {
             verdict: Verdict::Undecided,
             owner_matches: false,
             from_birth: false,
-            has_gap: false,
+            gap: Gap::None,
             steps: Steps::default(),
             last_from: short(state),
             lost_before: Losses::default(),
@@ -243,14 +243,14 @@ impl Entry {
             None => self.push(event.from, None),
             Some(last) if last.state != event.from => {
                 after_gap = true;
-                self.has_gap = true;
+                self.gap = Gap::Certain;
                 self.push(event.from, None);
             }
             Some(last) => {
-                let new = lost
-                    .transitions
-                    .saturating_sub(self.lost_before.transitions);
-                let same_stay = new < SHORTEST_CYCLE;
+                let same_stay = self.lost_transitions(lost) < SHORTEST_CYCLE;
+                if !same_stay {
+                    self.gap = self.gap.max(Gap::Possible);
+                }
                 in_state_ns = last
                     .since_ns
                     .filter(|_| same_stay)
@@ -284,7 +284,7 @@ impl Entry {
 
     fn push(&mut self, state: State, since_ns: Option<u64>) {
         if self.steps.push(Step { state, since_ns }) {
-            self.has_gap = true;
+            self.gap = Gap::Certain;
             for held in self.aside.iter_mut().flat_map(|aside| &mut aside.held) {
                 held.found.steps = held.found.steps.saturating_sub(1);
             }
@@ -440,6 +440,17 @@ impl Entry {
 
     fn has_lost(&self, lost: Losses) -> bool {
         lost != self.lost_before
+    }
+
+    /// Since its last transition.
+    fn lost_transitions(&self, lost: Losses) -> u64 {
+        lost.transitions
+            .saturating_sub(self.lost_before.transitions)
+    }
+
+    /// Whether it is not known if it still is in the state of its last transition.
+    pub(super) fn is_in_doubt(&self, lost: Losses) -> bool {
+        self.lost_transitions(lost) > 0 && self.state() != Some(State::Closed)
     }
 
     /// Whether this can be the socket that was accepted. Where that is only presumed it has to be one that
@@ -630,7 +641,7 @@ impl Entry {
             if let Some(first) = moves.first_mut() {
                 first.found.after_gap = true;
             }
-            self.has_gap = true;
+            self.gap = Gap::Certain;
         }
         moves.push(Move {
             event: *event,
@@ -675,7 +686,12 @@ impl Entry {
         conn.listed_ns = self.steps.found_ns();
         self.steps.write_to(&mut conn.steps);
         conn.from_birth = self.from_birth;
-        conn.has_gap = self.has_gap;
+        conn.in_doubt = self.is_in_doubt(lost);
+        conn.gap = if conn.in_doubt {
+            self.gap.max(Gap::Possible)
+        } else {
+            self.gap
+        };
         conn.as_of_ns = as_of_ns;
         conn.evidence = Gathered {
             opened: self.opened,

@@ -8,7 +8,8 @@ use super::mini::{After, MiniEnd};
 use super::places::Places;
 use super::tracker::Stats;
 use super::{
-    ConnId, Connection, Ending, Gathered, Owner, OwnerProcess, OwnerSource, Role, Sink, Transition,
+    ConnId, Connection, Ending, Gap, Gathered, Owner, OwnerProcess, OwnerSource, Role, Sink,
+    Transition,
 };
 use crate::event::{AcceptEvent, Endpoint, Family, Protocol, StateEvent};
 use crate::filter::{Filter, Verdict};
@@ -225,6 +226,11 @@ impl Teller {
                 let at_close = self.conn.evidence.at_close;
                 let cgroup_id = at_close.and_then(|at_close| at_close.cgroup_id);
                 self.conn.socket_place = cgroup_id.and_then(|id| self.places.of_cgroup(id));
+                let ending = if ending == Ending::StillOpen && self.conn.in_doubt {
+                    Ending::MayBeOver
+                } else {
+                    ending
+                };
                 sink.ended(&self.conn, ending);
             }
             Verdict::Undecided => self.stats.undecided += 1,
@@ -254,7 +260,8 @@ fn blank() -> Connection {
         socket_place: None,
         steps: Vec::new(),
         from_birth: false,
-        has_gap: false,
+        gap: Gap::None,
+        in_doubt: false,
         listed_ns: None,
         as_of_ns: 0,
         evidence: Gathered::default(),

@@ -12,6 +12,7 @@ mod around;
 mod evidence;
 mod follow;
 mod held;
+mod holes;
 mod identity;
 mod limits;
 mod oracle;

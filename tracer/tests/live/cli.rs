@@ -1,5 +1,6 @@
 //! How the command behaves: what comes out when, and how it ends.
 
+mod holes;
 mod places;
 mod reporting;
 mod stopping;
@@ -29,7 +30,7 @@ const BUFFER_KIB: u32 = 4 * 1024;
 const TRANSITIONS: usize = 12;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 18] = [
+    let all: [(&str, RunOne); 19] = [
         ("cli::lines_come_within_100_ms", lines_come_at_once),
         ("cli::interrupt_loses_nothing", interrupt_loses_nothing),
         ("cli::terminate_ends_it_as_well", terminate_ends_it),
@@ -37,6 +38,7 @@ pub(crate) fn suites() -> impl Iterator<Item = Suite> {
         ("cli::duration", duration),
         ("cli::losses_are_counted", losses_are_counted),
         ("cli::stopped_for_5_s", stopping::stopped_for_5_s),
+        ("cli::open_across_a_hole", holes::open_across_a_hole),
         ("cli::formats_show_the_same", formats_show_the_same),
         ("cli::summary", summing::counts_are_those_of_what_happened),
         ("cli::report", reporting::a_page_holds_what_happened),

@@ -34,6 +34,8 @@ const RETRANSMIT_SYNACK: &str = "events/tcp/tcp_retransmit_synack";
 pub(crate) struct Record {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub(crate) mono_ns: u64,
+    /// Records of one CPU are in the order in which they were made.
+    pub(crate) cpu: u32,
     pub(crate) skaddr: u64,
     /// As the kernel names it in the event's print format, or its number.
     pub(crate) old: String,
@@ -130,6 +132,7 @@ impl Oracle {
         let (mut records, mut resent) = (Vec::new(), Vec::new());
         for cpu in fs::read_dir(self.instance.join("per_cpu"))? {
             let cpu = cpu?.path();
+            let number = cpu_number(&cpu)?;
             refuse_gaps(&cpu)?;
             let mut pipe = open_nonblocking(&cpu.join("trace_pipe_raw"))?;
             let mut page = vec![0; layout.page_bytes()];
@@ -140,7 +143,9 @@ impl Oracle {
                     Err(error) => return Err(error).context("cannot read trace_pipe_raw"),
                     Ok(filled) => {
                         for entry in layout.entries(page.get(..filled).unwrap_or_default())? {
-                            records.extend(self.format.record(entry.mono_ns, entry.payload)?);
+                            let record =
+                                self.format.record(number, entry.mono_ns, entry.payload)?;
+                            records.extend(record);
                             resent.extend(self.resent(entry.mono_ns, entry.payload)?);
                         }
                     }
@@ -227,6 +232,13 @@ fn tracefs() -> Result<PathBuf> {
     Ok(TRACEFS.into())
 }
 
+/// Of a directory `cpu7`.
+fn cpu_number(directory: &Path) -> Result<u32> {
+    let name = directory.file_name().and_then(|name| name.to_str());
+    let number = name.and_then(|name| name.strip_prefix("cpu")?.parse().ok());
+    number.with_context(|| format!("no CPU: {}", directory.display()))
+}
+
 /// Fails if a CPU's buffer lost events.
 fn refuse_gaps(cpu: &Path) -> Result<()> {
     let stats = fs::read_to_string(cpu.join("stats"))?;
@@ -253,13 +265,14 @@ fn open_nonblocking(path: &Path) -> Result<fs::File> {
 
 impl Format {
     /// One event of the buffer; nothing if it is of another kind.
-    fn record(&self, mono_ns: u64, payload: &[u8]) -> Result<Option<Record>> {
+    fn record(&self, cpu: u32, mono_ns: u64, payload: &[u8]) -> Result<Option<Record>> {
         if self.number(payload, "common_type")? != self.id {
             return Ok(None);
         }
         let (local, remote) = self.endpoints(payload)?;
         Ok(Some(Record {
             mono_ns,
+            cpu,
             skaddr: self.number(payload, "skaddr")?,
             old: self.state(self.number(payload, "oldstate")?),
             new: self.state(self.number(payload, "newstate")?),

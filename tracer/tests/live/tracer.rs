@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
@@ -242,6 +242,8 @@ pub(crate) struct Tracer {
     lines: Receiver<(u64, String)>,
     stderr: Option<JoinHandle<String>>,
     session: Value,
+    /// Lines that were waited for, and those before them.
+    early: Vec<(u64, String)>,
 }
 
 impl Tracer {
@@ -259,6 +261,13 @@ impl Tracer {
                 .args(arguments)
                 .args(files),
         )
+    }
+
+    /// Starts `tracer record` with a live view beside the file.
+    pub(crate) fn record<S: AsRef<OsStr>>(file: &Path, arguments: &[S]) -> Result<Self> {
+        let mut command = Command::new(binary());
+        command.args(["record", "--tee", "jsonl", "-o"]).arg(file);
+        Self::of(command.args(arguments))
     }
 
     fn of(command: &mut Command) -> Result<Self> {
@@ -292,6 +301,7 @@ impl Tracer {
             lines,
             stderr: Some(stderr),
             session: Value::Null,
+            early: Vec::new(),
         })
     }
 
@@ -327,6 +337,19 @@ impl Tracer {
         mono_ns.context("no time in the session line")
     }
 
+    /// Waits for a line that has this in it.
+    pub(crate) fn await_line(&mut self, part: &str) -> Result<()> {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.with_context(|| format!("no line with {part}"))?;
+            let is_it = line.1.contains(part);
+            self.early.push(line);
+            if is_it {
+                return Ok(());
+            }
+        }
+    }
+
     /// Ends it as Ctrl-C does.
     pub(crate) fn stop(self) -> Result<Output> {
         self.stop_by(Signal::INT)
@@ -346,8 +369,13 @@ impl Tracer {
         let mut hints = Vec::new();
         let mut losses = Vec::new();
         let mut end = Value::Null;
+        let mut early = std::mem::take(&mut self.early).into_iter();
         loop {
-            let (arrival_ns, line) = match self.lines.recv_timeout(PATIENCE) {
+            let next = match early.next() {
+                Some(line) => Ok(line),
+                None => self.lines.recv_timeout(PATIENCE),
+            };
+            let (arrival_ns, line) = match next {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => bail!("tracer does not end"),

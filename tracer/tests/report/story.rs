@@ -7,7 +7,7 @@ use tracer::hints::{self, STUCK_AFTER_NS, Told};
 use tracer::render::{Render, Report};
 use tracer::session::{ClockMap, Lost, Session, Totals, Verdicts};
 use tracer::state::State;
-use tracer::track::{ConnId, Connection, Ending, OwnerSource};
+use tracer::track::{ConnId, Connection, Ending, Gap, OwnerSource};
 
 use crate::samples::outcomes::{diagnosis, inferred};
 use crate::samples::{
@@ -338,7 +338,7 @@ fn unknown(dice: &mut Dice, id: ConnId, at_ns: u64) -> Outcome {
     let mut conn = Connection {
         owner: NOBODY,
         from_birth: false,
-        has_gap: true,
+        gap: Gap::Certain,
         role: tracer::track::Role::Unknown,
         ..from(dice, id)
     };

@@ -16,8 +16,8 @@ use tracer::session::{
 };
 use tracer::state::{Names, State};
 use tracer::track::{
-    ConnId, Connection, Continued, Ending, Gathered, Legality, Owner, OwnerProcess, OwnerSource,
-    Role, Step, Transition,
+    ConnId, Connection, Continued, Ending, Gap, Gathered, Legality, Owner, OwnerProcess,
+    OwnerSource, Role, Step, Transition,
 };
 
 pub(crate) mod outcomes;
@@ -123,7 +123,8 @@ pub(crate) fn client() -> Connection {
             since_ns: None,
         }],
         from_birth: true,
-        has_gap: false,
+        gap: Gap::None,
+        in_doubt: false,
         holders: None,
         socket_place: None,
         listed_ns: None,
@@ -468,7 +469,7 @@ fn odd_pasts() -> [(Connection, Transition); 3] {
     let gap = Connection {
         id: ConnId(30),
         steps: in_state(State::CloseWait),
-        has_gap: true,
+        gap: Gap::Certain,
         ..connected()
     };
     let mut again = odd(again, State::SynSent, Legality::Rfc);

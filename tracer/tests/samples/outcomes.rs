@@ -7,7 +7,7 @@ use tracer::event::Congestion;
 use tracer::hints::Hint;
 use tracer::place::Place;
 use tracer::state::State;
-use tracer::track::{ConnId, Connection, Ending, OwnerProcess, Role, Step};
+use tracer::track::{ConnId, Connection, Ending, Gap, OwnerProcess, Role, Step};
 
 use super::{CLOCK, MS, NOBODY, SECOND, at_close, connected, endpoint, older, server, step};
 
@@ -264,7 +264,7 @@ fn in_order() -> [Outcome; 6] {
     };
     let unknown = Connection {
         from_birth: false,
-        has_gap: true,
+        gap: Gap::Certain,
         role: Role::Unknown,
         owner: NOBODY,
         owner_process: OwnerProcess::default(),

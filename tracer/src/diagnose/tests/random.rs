@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Counts, Protocol};
-use crate::track::{After, Gathered, Opened, ResetSent, Role, SocketError, Step};
+use crate::track::{After, Gap, Gathered, Opened, ResetSent, Role, SocketError, Step};
 
 fn errno() -> impl Strategy<Value = u32> {
     proptest::sample::select(vec![0, 0, 13, 32, 99, 103, 104, 110, 111, 113])
@@ -108,6 +108,7 @@ fn connection() -> impl Strategy<Value = (Connection, Ending)> {
             Ending::NeverCompleted,
             Ending::AgedOut,
             Ending::EndUnseen,
+            Ending::MayBeOver,
         ]),
     )
         .prop_map(move |(role, protocol, (steps, evidence), rest, ending)| {
@@ -117,7 +118,7 @@ fn connection() -> impl Strategy<Value = (Connection, Ending)> {
                 steps,
                 evidence,
                 from_birth: rest.0,
-                has_gap: rest.1,
+                gap: if rest.1 { Gap::Certain } else { Gap::None },
                 as_of_ns: rest.2,
                 ..some.clone()
             };

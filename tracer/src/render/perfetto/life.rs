@@ -7,7 +7,7 @@ use crate::diagnose::{Diagnosis, SpanEvidence};
 use crate::event::Congestion;
 use crate::render::span::{Lasted, Span, spans};
 use crate::render::vocab::{self, endpoint};
-use crate::track::{Connection, Ending};
+use crate::track::{Connection, Ending, Gap};
 
 /// A connection and when it was there, as far as that is known.
 pub(super) struct Life<'a> {
@@ -44,10 +44,13 @@ impl<'a> Life<'a> {
             .chain(spans.iter().filter_map(Span::until_ns))
             .max();
         let end_ns = match ending {
-            Ending::StillOpen | Ending::AgedOut => now_ns,
-            Ending::Closed | Ending::EndUnseen | Ending::NeverCompleted => {
-                last_seen_ns.unwrap_or(now_ns)
-            }
+            Ending::StillOpen | Ending::AgedOut if !conn.in_doubt => now_ns,
+            Ending::StillOpen
+            | Ending::AgedOut
+            | Ending::Closed
+            | Ending::EndUnseen
+            | Ending::MayBeOver
+            | Ending::NeverCompleted => last_seen_ns.unwrap_or(now_ns),
         };
         Self {
             conn,
@@ -178,7 +181,7 @@ impl<'a> Life<'a> {
         );
         all.text("ending", Some(vocab::ending(self.ending)));
         all.flag("from_birth", conn.from_birth);
-        all.flag("has_gap", conn.has_gap);
+        all.flag("has_gap", conn.gap != Gap::None);
         let unseen: Vec<_> = self
             .spans
             .iter()

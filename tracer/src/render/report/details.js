@@ -48,7 +48,7 @@ class Details {
         el("h3", { id: "details-title" }, el("span", { class: `mark k-${kind}`, "aria-hidden": "true" }, MARKS[kind]), spoken(conn.verdict)),
         button({ class: "quiet", "aria-label": "Close the details" }, "\u2715", () => this.close())),
       el("p", { class: "because" }, sentenceOf(conn, told)),
-      conn.has_gap ? el("p", { class: "hint" }, "A transition is missing in the middle: something was lost.") : null,
+      conn.has_gap ? el("p", { class: "hint" }, "Transitions are missing, or may be: something was lost.") : null,
       conn.waits_in ? el("p", { class: "because" }, `It was in ${conn.waits_in.state} when the trace ended: it waited for ${WAITING_FOR[conn.waits_in.state]}.`) : null,
       ...conn.hints.map(hintBox),
       el("dl", {}, this.facts(conn)),

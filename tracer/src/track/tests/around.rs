@@ -230,11 +230,14 @@ proptest! {
             if conn.from_birth {
                 prop_assert!(life.born_ns >= ATTACHED_NS);
             }
-            prop_assert!(!conn.has_gap, "{conn:?}");
+            prop_assert!(conn.gap == Gap::None, "{conn:?}");
             let open = match ending {
                 Ending::StillOpen => true,
                 Ending::Closed => false,
-                Ending::EndUnseen | Ending::AgedOut | Ending::NeverCompleted => {
+                Ending::EndUnseen
+                | Ending::AgedOut
+                | Ending::MayBeOver
+                | Ending::NeverCompleted => {
                     return Err(TestCaseError::fail(format!("{ending:?}: {conn:?}")));
                 }
             };

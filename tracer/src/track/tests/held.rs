@@ -231,7 +231,7 @@ fn what_was_held_too_long_leaves_a_marked_hole() {
     assert_eq!(lines[0], "1 SR>ES 10 Server Accept:6 gap");
     assert!(lines[1..].iter().all(|line| !line.ends_with("gap")));
     assert_eq!(story.tracker.stats().held_dropped, 3);
-    assert!(story.conn(1).has_gap);
+    assert!(story.conn(1).gap == Gap::Certain);
     let counts: Vec<_> = story.log.told.iter().map(|(c, _)| c.steps.len()).collect();
     assert_eq!(counts, [4, 5, 6, 7, 8, 9, 10, 11]);
 }

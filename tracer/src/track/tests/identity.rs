@@ -129,7 +129,7 @@ fn an_event_that_cannot_follow_is_of_another_life() {
         assert_eq!(lines[0], format!("{} EndUnseen", id.0), "{after}");
         let (conn, transition) = story.log.told.last().unwrap();
         assert_eq!(conn.id.0, id.0 + 1, "{after}");
-        assert!(!conn.from_birth && !conn.has_gap, "{after}");
+        assert!(!conn.from_birth && conn.gap == Gap::None, "{after}");
         assert!(!transition.after_gap && transition.in_state_ns.is_none());
     }
 }
@@ -185,7 +185,7 @@ fn a_connection_seen_in_mid_life_has_no_earlier_duration() {
         ["1 ES>F1 - Unknown Close:7", "1 F1>F2 10 Unknown Close:7"]
     );
     let conn = story.conn(1);
-    assert!(!conn.from_birth && !conn.has_gap);
+    assert!(!conn.from_birth && conn.gap == Gap::None);
     assert_eq!(
         story.steps(1),
         steps(&[("ES", None), ("F1", Some(1010)), ("F2", Some(1020))])
@@ -217,7 +217,7 @@ fn a_gap_is_marked_and_no_duration_spans_it() {
         lines[2..],
         ["1 F1>F2 - Client ? gap", "1 F2>CL 10 Client ?", "1 Closed"]
     );
-    assert!(story.conn(1).has_gap && story.conn(1).from_birth);
+    assert!(story.conn(1).gap == Gap::Certain && story.conn(1).from_birth);
     assert_eq!(
         story.steps(1),
         steps(&[
@@ -228,7 +228,7 @@ fn a_gap_is_marked_and_no_duration_spans_it() {
             ("CL", Some(1040)),
         ])
     );
-    assert!(!story.log.told[1].0.has_gap);
+    assert!(story.log.told[1].0.gap == Gap::None);
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn a_life_with_too_many_states_keeps_its_first_and_last_and_says_so() {
         story.tell(&["A SS>SR", "A SR>SS"]);
     }
     let conn = story.conn(1);
-    assert!(conn.has_gap);
+    assert_eq!(conn.gap, Gap::Certain);
     assert_eq!(conn.steps.len(), 32);
     assert_eq!(story.steps(1)[0], ("SS".to_owned(), Some(1010)));
     assert_eq!(story.log.told.len(), 41);

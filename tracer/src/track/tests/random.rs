@@ -339,7 +339,7 @@ proptest! {
                 since_ns.map(|since_ns| transition.event.mono_ns - since_ns)
             );
             if transition.after_gap {
-                prop_assert!(conn.has_gap && since_ns.is_none());
+                prop_assert!(conn.gap == Gap::Certain && since_ns.is_none());
             }
         }
         for (conn, _) in log.ended.values() {

@@ -24,7 +24,7 @@ fn active_open_and_close() {
         ]
     );
     let conn = story.conn(1);
-    assert!(conn.from_birth && !conn.has_gap);
+    assert!(conn.from_birth && conn.gap == Gap::None);
     assert_eq!(conn.local, endpoint("10.0.0.1/40000"));
     assert_eq!(conn.remote, endpoint("10.0.0.2/443"));
     assert_eq!(conn.owner.comm, Some(Comm::from("app")));
