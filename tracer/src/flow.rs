@@ -353,8 +353,10 @@ impl<R: Render> Sink for Shown<R> {
         if !self.show.shows(event.from, event.to) || self.count >= self.limit {
             return;
         }
-        self.transitions += 1;
-        if self.renderer.shape() != Shape::Blocks {
+        if self.renderer.shape() == Shape::Blocks {
+            self.transitions += u64::from(self.limit == u64::MAX);
+        } else {
+            self.transitions += 1;
             self.count += 1;
             if self.count >= self.limit {
                 self.full_ns = Some(event.mono_ns);
@@ -382,6 +384,9 @@ impl<R: Render> Sink for Shown<R> {
         if let Some(watch) = &mut self.watch {
             watch.ended(conn);
         }
+        if self.is_beyond_the_limit(conn) {
+            return;
+        }
         self.connections += 1;
         self.unchanged += u64::from(conn.is_unchanged());
         self.aged_out += u64::from(ending == Ending::AgedOut);
@@ -389,8 +394,13 @@ impl<R: Render> Sink for Shown<R> {
             return;
         }
         match self.renderer.shape() {
-            Shape::Blocks if self.count >= self.limit => return,
-            Shape::Blocks => self.count += 1,
+            Shape::Blocks => {
+                self.count += 1;
+                if self.limit != u64::MAX {
+                    // Those of the blocks alone: what else is read is not shown.
+                    self.transitions += conn.steps.len().saturating_sub(1) as u64;
+                }
+            }
             // A remark on a transition, which is not shown.
             Shape::Lines if self.ended_after_the_last_line(conn) => return,
             Shape::Lines | Shape::Records => {}
@@ -426,6 +436,22 @@ impl<R: Render> Shown<R> {
 }
 
 impl<R> Shown<R> {
+    /// Whether it was not looked at: another one was the last that was asked for, or it began after the last
+    /// transition that was.
+    fn is_beyond_the_limit(&self, conn: &Connection) -> bool
+    where
+        R: Render,
+    {
+        match self.renderer.shape() {
+            Shape::Blocks => self.count >= self.limit,
+            Shape::Lines | Shape::Records => {
+                let began_ns = conn.steps.iter().find_map(|step| step.since_ns);
+                let is_later = |full_ns| began_ns.is_some_and(|began_ns| began_ns > full_ns);
+                conn.listed_ns.is_none() && self.full_ns.is_some_and(is_later)
+            }
+        }
+    }
+
     fn ended_after_the_last_line(&self, conn: &Connection) -> bool {
         let ended_ns = conn.steps.last().and_then(|last| last.since_ns);
         self.full_ns
@@ -557,6 +583,26 @@ mod tests {
                 shown.ended(&refused(), Ending::Closed);
             }
             assert_eq!(shown.verdicts.unknown, told, "{format}");
+        }
+    }
+
+    #[test]
+    fn what_comes_after_the_limit_is_not_counted() {
+        let mut blocks = shown(Format::Timeline, Show::default(), 2);
+        for _ in 0..5 {
+            blocks.ended(&refused(), Ending::Closed);
+        }
+        assert_eq!((blocks.connections, blocks.transitions), (2, 4));
+        for (format, full_ns, counted) in [
+            (Format::Text, None, 1),
+            (Format::Jsonl, Some(1), 1),
+            (Format::Jsonl, Some(0), 0),
+            (Format::Text, Some(0), 0),
+        ] {
+            let mut shown = shown(format, Show::default(), 1);
+            shown.full_ns = full_ns;
+            shown.ended(&refused(), Ending::Closed);
+            assert_eq!(shown.connections, counted, "{format} {full_ns:?}");
         }
     }
 
