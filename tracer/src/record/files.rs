@@ -125,32 +125,55 @@ impl Place {
         }
     }
 
-    /// Makes a file that is there only once `fill` has written what it has to begin with: a file that
-    /// is replaced is there until then. `fill` is told whether the file is locked for as long as it is open.
+    /// Makes a file that is there only once `fill` has written what it has to begin with, whatever ends this
+    /// run before: a file that is replaced is there until then. `fill` is told whether the file is locked for as long as it is open.
     pub fn create(
         &self,
         name: &OsStr,
         fill: impl FnOnce(&mut File, bool) -> io::Result<()>,
     ) -> Result<File, FileError> {
-        let replace = self.may_replace(name)?;
+        self.may_replace(name)?;
         let temporary = temporary_name(name);
-        let created = if replace { &temporary } else { name };
-        let (mut file, is_locked) = self.open_new(created, name)?;
-        let finish = |file: &mut File| -> io::Result<()> {
-            self.give_away(file)?;
-            fill(file, is_locked)?;
-            if replace {
-                renameat(&self.directory, created, &self.directory, name)?;
-            }
-            self.sync();
-            Ok(())
-        };
-        finish(&mut file).map_err(|error| {
-            // Nothing of use is in it.
-            let _ = unlinkat(&self.directory, created, AtFlags::empty());
-            self.failed(name, error)
-        })?;
+        let (mut file, is_locked) = self.open_new(&temporary, name)?;
+        let filled = self
+            .give_away(&file)
+            .and_then(|()| fill(&mut file, is_locked))
+            .map_err(|error| self.failed(name, error));
+        filled
+            .and_then(|()| self.rename(&temporary, name))
+            .inspect_err(|_| {
+                // Nothing of use is in it.
+                let _ = unlinkat(&self.directory, &temporary, AtFlags::empty());
+            })?;
         Ok(file)
+    }
+
+    /// Gives a new file its name.
+    fn rename(&self, temporary: &OsStr, name: &OsStr) -> Result<(), FileError> {
+        let directory = &self.directory;
+        let renamed = if self.may_replace(name)? {
+            renameat(directory, temporary, directory, name)
+        } else {
+            match renameat_with(
+                directory,
+                temporary,
+                directory,
+                name,
+                RenameFlags::NOREPLACE,
+            ) {
+                // Not every file system can: then there is a moment between asking and renaming.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    renameat(directory, temporary, directory, name)
+                }
+                renamed => renamed,
+            }
+        };
+        renamed.map_err(|errno| match errno {
+            Errno::EXIST => FileError::Exists(self.path(name)),
+            other => self.failed(name, other.into()),
+        })?;
+        self.sync();
+        Ok(())
     }
 
     /// Begins a file that is there under its name only once it is complete.
@@ -333,39 +356,11 @@ impl Draft {
             .file
             .sync_data()
             .map_err(|error| self.place.failed(&self.place.name, error))
-            .and_then(|()| self.rename(&temporary));
+            .and_then(|()| self.place.rename(&temporary, &self.place.name));
         if published.is_err() {
             self.temporary = Some(temporary);
         }
         published
-    }
-
-    fn rename(&self, temporary: &OsStr) -> Result<(), FileError> {
-        let place = &self.place;
-        let (directory, name) = (&place.directory, place.name.as_os_str());
-        let renamed = if place.may_replace(name)? {
-            renameat(directory, temporary, directory, name)
-        } else {
-            match renameat_with(
-                directory,
-                temporary,
-                directory,
-                name,
-                RenameFlags::NOREPLACE,
-            ) {
-                // Not every file system can: then there is a moment between asking and renaming.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    renameat(directory, temporary, directory, name)
-                }
-                renamed => renamed,
-            }
-        };
-        renamed.map_err(|errno| match errno {
-            Errno::EXIST => FileError::Exists(place.path(name)),
-            other => place.failed(name, other.into()),
-        })?;
-        place.sync();
-        Ok(())
     }
 }
 

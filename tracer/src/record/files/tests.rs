@@ -26,6 +26,24 @@ fn a_new_file_is_private() {
 }
 
 #[test]
+fn a_new_file_has_its_beginning_before_its_name() {
+    let scratch = Scratch::new();
+    let path = scratch.path("new");
+    let place = place(&path, false).unwrap();
+    let created = place.create(&place.name(None), |file, _| {
+        assert!(!path.exists());
+        file.write_all(b"text")
+    });
+    assert!(created.is_ok());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "text");
+    std::fs::remove_file(&path).unwrap();
+    let refused = place.create(&place.name(None), |_, _| std::fs::write(&path, "theirs"));
+    assert!(matches!(refused, Err(FileError::Exists(_))), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "theirs");
+    assert_eq!(scratch.names(), ["new"]);
+}
+
+#[test]
 fn what_exists_is_replaced_only_by_force_and_only_when_the_new_is_there() {
     let scratch = Scratch::new();
     let path = scratch.path("file");
