@@ -408,6 +408,35 @@ fn whoever_follows_can_tell_whether_the_recorder_is_there() {
     drop(recorder);
 }
 
+/// However far a change of files has come.
+#[test]
+fn what_is_killed_between_two_files_can_be_read() {
+    let scratch = Scratch::new();
+    let (story, files) = set(&scratch);
+    let frames = |file: &[u8]| {
+        let mut ends = vec![0];
+        while let Some(head) = file[*ends.last().unwrap()..].first_chunk() {
+            let stored = frame::Head::parse(head).unwrap().stored;
+            ends.push(ends.last().unwrap() + frame::HEAD + usize::try_from(stored).unwrap());
+        }
+        ends
+    };
+    let first = frames(&files[0]);
+    let header = &files[1][..frames(&files[1])[1]];
+    // Without the promise of the next file, without the copy of the header, in the midst of one, and with both.
+    let lengths = first.iter().rev().copied().take(3);
+    for length in lengths.chain([first[first.len() - 2] + 50]) {
+        let paths = [
+            joined(&scratch, "first", &[&files[0][..length]]),
+            joined(&scratch, "second", &[header]),
+        ];
+        let (inputs, damage, end) = read(&paths);
+        assert!(damage.is_empty(), "{length}: {damage:?}");
+        assert!(matches!(end.how, Close::Cut { .. }), "{length}: {end:?}");
+        assert!(story.starts_with(&inputs) && !inputs.is_empty(), "{length}");
+    }
+}
+
 #[test]
 fn a_forced_set_leaves_nothing_of_the_one_before() {
     let scratch = Scratch::new();

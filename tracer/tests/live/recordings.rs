@@ -23,7 +23,7 @@ const SCOPE: Scope = Scope(220);
 const BUFFER_KIB: u32 = 32 * 1024;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 21] = [
+    let all: [(&str, RunOne); 23] = [
         (
             "recording::replay_is_the_live_view",
             views::replay_is_the_live_view,
@@ -37,6 +37,11 @@ pub(crate) fn suites() -> impl Iterator<Item = Suite> {
         ("recording::report_of_a_file", views::report),
         ("recording::follow_across_files", views::follow),
         ("recording::killed_loses_a_second_at_most", ends::killed),
+        ("recording::ended_while_it_starts", ends::ended_at_the_start),
+        (
+            "recording::killed_between_files",
+            ends::killed_between_files,
+        ),
         ("recording::silence_while_followed", ends::silence),
         ("recording::full_disk", ends::full_disk),
         ("recording::into_a_pipe", ends::pipe),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -54,6 +55,70 @@ pub(super) fn killed() -> Result<Verdict> {
         "it does not say what is missing: {}",
         replay.stderr
     );
+    Ok(Verdict::Passed)
+}
+
+/// Ended while it starts, it leaves a whole recording or none.
+pub(super) fn ended_at_the_start() -> Result<Verdict> {
+    let mut whole = 0;
+    for delay_ms in [1, 10, 20, 40, 80, 160, 320, 640] {
+        let scratch = Scratch::new()?;
+        let file = scratch.path("s.tracer");
+        let mut command = Command::new(tracer::binary());
+        command.args(["record", "-o"]).arg(&file).args(ports());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let recorder = Recorder::of(command)?;
+        thread::sleep(Duration::from_millis(delay_ms));
+        recorder.signal(Signal::TERM)?;
+        let ended = recorder.wait()?;
+        let before_it_listened = ended.status.signal() == Some(Signal::TERM.as_raw());
+        ensure!(
+            ended.status.success() || before_it_listened,
+            "after {delay_ms} ms: {ended:?}"
+        );
+        let names = scratch.names()?;
+        if ended.status.success() {
+            ensure!(names == ["s.tracer"], "{names:?}");
+            let replay = Tracer::replay(&[file], &[""; 0])?.wait()?;
+            replay.ensure_complete()?;
+            ensure!(!replay.stderr.contains("no end"), "{}", replay.stderr);
+            whole += 1;
+        } else {
+            ensure!(names.is_empty(), "{names:?}");
+        }
+    }
+    ensure!(whole > 0, "it never starts");
+    Ok(Verdict::Passed)
+}
+
+/// Wherever a change of files stood when it was killed, what is left can be read together.
+pub(super) fn killed_between_files() -> Result<Verdict> {
+    let namespace = Namespace::new()?;
+    for round in 0..6 {
+        let scratch = Scratch::new()?;
+        let rotating = with(&["--rotate-time", "1ms", "--keep", "3"]);
+        let recorder = Recorder::start(&scratch.path("s.tracer"), &rotating)?;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(600 + round * 37) {
+            talk(&namespace)?;
+        }
+        recorder.signal(Signal::KILL)?;
+        recorder.wait()?;
+        let mut files = scratch.paths()?;
+        files.retain(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "tracer")
+        });
+        ensure!(files.len() > 1, "{files:?}: the test does not test");
+        let replay = Tracer::replay(&files, &[""; 0])?.wait()?;
+        replay.ensure_complete()?;
+        let after = replay.end.pointer("/missing/after");
+        ensure!(
+            after.is_some_and(|after| after == "cut_off"),
+            "{}",
+            replay.end
+        );
+    }
     Ok(Verdict::Passed)
 }
 
@@ -162,6 +227,17 @@ pub(super) fn full_disk() -> Result<Verdict> {
     )?;
     compare::ensure_part(&records, &replay.transitions)?;
     ensure!(replay.stderr.contains("has no end"), "{}", replay.stderr);
+    let told = ended.stderr.lines().find_map(|line| {
+        let (missing, time) = line.split_once(" transitions after ")?;
+        Some((missing, time.strip_suffix(" are not in the recording")?))
+    });
+    let (missing, _) = told.with_context(|| format!("no loss is told: {}", ended.stderr))?;
+    let (missing, replayed) = (missing.parse::<usize>()?, replay.transitions.len());
+    ensure!(
+        (1..=records.len() - replayed).contains(&missing),
+        "{missing} are said to be missing, {replayed} of {} are there",
+        records.len()
+    );
     drop(disk);
     Ok(Verdict::Passed)
 }
