@@ -244,13 +244,12 @@ impl Tracker {
         &mut self,
         pending: &Pending,
         ending: Ending,
-        now_ns: u64,
         sink: &mut (impl Sink + ?Sized),
     ) {
         let id = ConnId(self.next_id);
         self.next_id += 1;
         self.teller.stats.connections += 1;
-        self.teller.end_half_open(id, pending, ending, now_ns, sink);
+        self.teller.end_half_open(id, pending, ending, sink);
     }
 }
 
@@ -359,19 +358,13 @@ impl super::teller::Teller {
         id: ConnId,
         pending: &Pending,
         ending: Ending,
-        now_ns: u64,
         sink: &mut (impl Sink + ?Sized),
     ) {
         let counted = self.half_open.covers(pending.first_ns);
         let mut entry = Entry::half_open(id, pending, counted, self.lost);
         self.offer_listener_owner(&mut entry);
         entry.decide(&self.filter);
-        // Of one that is over it is known that it was there when there was last news of it.
-        let as_of_ns = if ending == Ending::NeverCompleted {
-            pending.last_ns
-        } else {
-            now_ns
-        };
-        self.end(0, &entry, ending, as_of_ns, sink);
+        // It is known to have been there when there was last news of it: nothing tells when a reset ends it.
+        self.end(0, &entry, ending, pending.last_ns, sink);
     }
 }

@@ -162,7 +162,7 @@ impl Tracker {
             self.teller.end_closed(&closed, sink);
         }
         for pending in self.teller.half_open.expire(now_ns) {
-            self.end_half_open(&pending, Ending::NeverCompleted, now_ns, sink);
+            self.end_half_open(&pending, Ending::NeverCompleted, sink);
         }
     }
 
@@ -174,7 +174,7 @@ impl Tracker {
             self.teller.end_closed(&closed, sink);
         }
         while let Some(pending) = self.teller.half_open.pop() {
-            self.end_half_open(&pending, Ending::StillOpen, now_ns, sink);
+            self.end_half_open(&pending, Ending::StillOpen, sink);
         }
         let mut open = self.drain_listed(sink);
         open.extend(self.sockets.drain());

@@ -294,6 +294,18 @@ fn one_that_the_kernel_no_longer_has_may_have_got_its_socket_just_before() {
 }
 
 #[test]
+fn a_half_open_connection_lasted_until_the_last_sign_of_it_when_the_trace_ends() {
+    let ends = "l=10.0.0.1/40000 r=10.0.0.2/443";
+    let mut story = functions(TimeWait::Wait);
+    story.tell(&[&format!("L syn {ends}"), "+1000ms"]);
+    story.tell(&[&format!("L synack {ends}")]);
+    let last_ns = story.now_ns;
+    story.tell(&["+1700ms"]);
+    assert_eq!(story.finish(), ["1 StillOpen"]);
+    assert_eq!(story.conn(1).as_of_ns, last_ns);
+}
+
+#[test]
 fn where_no_syn_ack_was_missed_the_first_tells_when_the_syn_came() {
     let ends = "l=10.0.0.1/40000 r=10.0.0.2/443";
     for (kernels_count, since) in [(1, Some(1000)), (2, None)] {
