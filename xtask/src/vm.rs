@@ -27,7 +27,7 @@ use archive::{Archive, Kernel};
 use build::Programs;
 use protocol::{Plan, Task};
 use table::Row;
-use verdict::{DOCTOR, DOCTOR_JSON, Findings, LIVE, STORMS, VERSION};
+use verdict::{DOCTOR, DOCTOR_JSON, Findings, LIVE, LIVE_POLLING, STORMS, VERSION};
 
 /// What is tested when nothing is named: long-term kernels since the first that tracer supports, and the
 /// newest.
@@ -36,10 +36,20 @@ const SERIES: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 const TABLE: &str = "docs/kernels.md";
 
 /// What the live tests take from the kernel as modules, and from this machine.
-const LIVE_MODULES: [&str; 5] = ["veth", "sch_tbf", "nf_tables", "nft_ct", "nft_reject_inet"];
+const LIVE_MODULES: [&str; 7] = [
+    "veth",
+    "sch_tbf",
+    "nf_tables",
+    "nft_ct",
+    "nft_reject_inet",
+    "tcp_diag",
+    "mptcp_diag",
+];
 const LIVE_PROGRAMS: [&str; 1] = ["nft"];
 /// How long they may take together.
 const LIVE_SECONDS: u64 = 400;
+/// Those that are played once more where the kernel is asked instead of listened to.
+const POLLING: [&str; 3] = ["unseen::", "packets::", "older::"];
 
 #[derive(Args)]
 #[expect(
@@ -207,13 +217,10 @@ fn tests(arguments: &VmArgs) -> Vec<Task> {
         .into_iter()
         .map(|(name, words)| (name, words.to_vec()))
         .chain(storms)
-        .chain(arguments.live.then(|| {
-            let only = arguments.only.iter().map(String::as_str);
-            (LIVE, ["live"].into_iter().chain(only).collect())
-        }))
+        .chain(live(arguments))
         .map(|(name, words)| Task {
             name: name.to_owned(),
-            limit_seconds: if name == LIVE {
+            limit_seconds: if [LIVE, LIVE_POLLING].contains(&name) {
                 LIVE_SECONDS
             } else {
                 arguments.limit
@@ -221,6 +228,26 @@ fn tests(arguments: &VmArgs) -> Vec<Task> {
             words: words.into_iter().map(ToOwned::to_owned).collect(),
         })
         .collect()
+}
+
+/// The live tests, and those of them that are played without functions of the kernel.
+fn live(arguments: &VmArgs) -> Vec<(&'static str, Vec<&str>)> {
+    if !arguments.live {
+        return Vec::new();
+    }
+    let only = || arguments.only.iter().map(String::as_str);
+    let mut tasks = vec![(LIVE, ["live"].into_iter().chain(only()).collect())];
+    let polling: Vec<_> = if arguments.only.is_empty() {
+        POLLING.to_vec()
+    } else {
+        let is_one = |part: &&str| POLLING.iter().any(|kind| part.starts_with(kind));
+        only().filter(is_one).collect()
+    };
+    if !polling.is_empty() {
+        let words = ["live", "--without-functions"];
+        tasks.push((LIVE_POLLING, words.into_iter().chain(polling).collect()));
+    }
+    tasks
 }
 
 fn given(arguments: &VmArgs, image: &mut initramfs::Archive) -> Result<Task> {

@@ -127,6 +127,7 @@ impl Doctor {
             filter: &filter,
             ring_bytes: default_ring_bytes(),
             hook: kernel::HookChoice::Auto,
+            functions: true,
             debug_log: false,
         });
         match loaded {

@@ -71,6 +71,7 @@ impl<'a> Live<'a> {
             filter: &filter,
             ring_bytes: limits.ring_size.unwrap_or_else(default_ring_bytes),
             hook: limits.hook.into(),
+            functions: !limits.no_functions,
             debug_log: limits.verbose > 1,
         })?;
         let wish = kernel.ask_for_fates();

@@ -97,10 +97,14 @@ struct Ways {
 }
 
 impl Ways {
-    fn find(layout: &Layout) -> Self {
+    fn find(layout: &Layout, wanted: bool) -> Self {
         let index = AyaBtf::parse(&layout.function_index, Endianness::Little);
         let kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
-        let known = layout.functions.clone();
+        let left_out = || "left out by --no-functions".to_owned();
+        let known = wanted
+            .then_some(())
+            .ok_or_else(left_out)
+            .and(layout.functions.clone());
         Self {
             fentry: known
                 .clone()
@@ -115,9 +119,9 @@ impl Ways {
 
 impl Attach<'_> {
     /// Listens to the functions that tell of what has no socket. The end of a mini-socket before its birth:
-    /// none is born whose end could be missed.
-    pub(super) fn functions(&mut self, layout: &Layout) {
-        let mut ways = Ways::find(layout);
+    /// none is born whose end could be missed. Where they are not `wanted`, each is said to be left out.
+    pub(super) fn functions(&mut self, layout: &Layout, wanted: bool) {
+        let mut ways = Ways::find(layout, wanted);
         for function in REST.iter().rev() {
             self.function(function, &mut ways);
         }

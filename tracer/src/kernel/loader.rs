@@ -45,6 +45,8 @@ pub struct Options<'a> {
     pub ring_bytes: u32,
     /// Which way to listen.
     pub hook: HookChoice,
+    /// Whether to listen to functions of the kernel.
+    pub functions: bool,
     /// Whether the programs log each transition.
     pub debug_log: bool,
 }
@@ -106,7 +108,7 @@ impl Kernel {
         sets::fill(&mut ebpf, options.filter)?;
         let mut attach = Attach::new(&mut ebpf);
         // Evidence first, and detached last: a state is never seen without it.
-        attach.functions(&layout);
+        attach.functions(&layout, options.functions);
         attach.accept(&layout);
         attach.accept_io_uring(&layout);
         attach.evidence(&layout);

@@ -15,6 +15,7 @@
 //!
 //! Scenarios need no program but this one (and `nft`, for one of them). `TRACER_BIN` names another
 //! `tracer` than the one built along with the tests; `LIVE_EMULATED` says that the machine is an emulated one.
+//! With `--without-functions` tracer does not listen to functions of the kernel where it could.
 
 mod belonging;
 mod capture;

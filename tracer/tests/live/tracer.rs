@@ -17,8 +17,10 @@ use serde_json::Value;
 
 use crate::compare::{self, Inconclusive};
 
-/// Loading, attaching and draining take far less.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Loading, attaching and draining take far less, but in the middle of a storm on an emulated machine.
+fn patience() -> Duration {
+    Duration::from_secs(if compare::is_emulated() { 60 } else { 20 })
+}
 
 /// Kinds of programs on functions of the kernel.
 const FUNCTION_HOOKS: [&str; 4] = ["fentry", "fexit", "kprobe", "kretprobe"];
@@ -26,6 +28,11 @@ const FUNCTION_HOOKS: [&str; 4] = ["fentry", "fexit", "kprobe", "kretprobe"];
 /// Where the command is; built together with the tests.
 pub(crate) fn binary() -> String {
     std::env::var("TRACER_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tracer").to_owned())
+}
+
+/// `--without-functions` says that tracer is not to listen to functions of the kernel, but to ask it.
+fn without_functions() -> bool {
+    std::env::args().any(|argument| argument == "--without-functions")
 }
 
 /// A `transition` line.
@@ -249,7 +256,7 @@ pub(crate) struct Tracer {
 impl Tracer {
     /// Starts it and waits until all is attached.
     pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
-        Self::of(Command::new(binary()).args(["-o", "jsonl"]).args(arguments))
+        Self::launch(arguments)?.attached()
     }
 
     /// Starts `tracer replay` of these files.
@@ -276,7 +283,11 @@ impl Tracer {
 
     /// Starts it and waits for nothing.
     pub(crate) fn launch<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
-        Self::spawn(Command::new(binary()).args(["-o", "jsonl"]).args(arguments))
+        let mut command = Command::new(binary());
+        if without_functions() {
+            command.arg("--no-functions");
+        }
+        Self::spawn(command.args(["-o", "jsonl"]).args(arguments))
     }
 
     fn spawn(command: &mut Command) -> Result<Self> {
@@ -307,7 +318,7 @@ impl Tracer {
 
     /// Waits until all is attached.
     pub(crate) fn attached(mut self) -> Result<Self> {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(patience()) {
             Ok((_, line)) => self.session = serde_json::from_str(&line)?,
             Err(RecvTimeoutError::Timeout) => bail!("tracer does not start"),
             Err(RecvTimeoutError::Disconnected) => {
@@ -340,7 +351,7 @@ impl Tracer {
     /// Waits for a line that has this in it.
     pub(crate) fn await_line(&mut self, part: &str) -> Result<()> {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE);
+            let line = self.lines.recv_timeout(patience());
             let line = line.with_context(|| format!("no line with {part}"))?;
             let is_it = line.1.contains(part);
             self.early.push(line);
@@ -373,7 +384,7 @@ impl Tracer {
         loop {
             let next = match early.next() {
                 Some(line) => Ok(line),
-                None => self.lines.recv_timeout(PATIENCE),
+                None => self.lines.recv_timeout(patience()),
             };
             let (arrival_ns, line) = match next {
                 Ok(line) => line,

@@ -14,6 +14,8 @@ pub(super) const VERSION: &str = "version";
 pub(super) const DOCTOR: &str = "doctor";
 pub(super) const DOCTOR_JSON: &str = "doctor-json";
 pub(super) const LIVE: &str = "live";
+/// Without functions of the kernel.
+pub(super) const LIVE_POLLING: &str = "live-polling";
 pub(super) const STORMS: [(&str, &str); 2] = [("storm-raw", "raw"), ("storm-classic", "classic")];
 
 /// What `tracer doctor --json` says.
@@ -65,7 +67,9 @@ impl Findings {
         }
         for outcome in &boot.outcomes {
             if outcome.name == LIVE {
-                findings.judge_live(outcome);
+                findings.judge_live(outcome, "");
+            } else if outcome.name == LIVE_POLLING {
+                findings.judge_live(outcome, " without functions");
             } else if !outcome.succeeded() {
                 let said = String::from_utf8_lossy(&outcome.stderr);
                 let said = said.trim();
@@ -114,20 +118,23 @@ impl Findings {
         }
     }
 
-    fn judge_live(&mut self, outcome: &Outcome) {
-        self.live = live(&String::from_utf8_lossy(&outcome.stdout));
-        let failed: Vec<String> = self
-            .live
+    /// `how` they were run is added to their kinds.
+    fn judge_live(&mut self, outcome: &Outcome, how: &str) {
+        let groups = live(&String::from_utf8_lossy(&outcome.stdout));
+        let failed: Vec<String> = groups
             .values()
             .flat_map(|group| group.failed.clone())
             .collect();
         for name in &failed {
-            self.fail(format!("live test {name}"));
+            self.fail(format!("live test {name}{how}"));
         }
+        let groups = groups.into_iter();
+        self.live
+            .extend(groups.map(|(kind, group)| (kind + how, group)));
         if !outcome.succeeded() && failed.is_empty() {
             let said = String::from_utf8_lossy(&outcome.stderr);
             self.fail(format!(
-                "live tests: status {} {}",
+                "live tests{how}: status {} {}",
                 outcome.status,
                 said.trim()
             ));
@@ -244,8 +251,10 @@ mod tests {
             status: "1".into(),
             ..outcome(LIVE, report)
         });
+        outcomes.push(outcome(LIVE_POLLING, "test a::x ... ok\n"));
         let findings = findings(End::Done(1), outcomes);
         assert_eq!(findings.failures, ["live test b"]);
+        assert_eq!(findings.live["a without functions"].passed, 1);
         assert_eq!(
             findings.live["a"],
             Group {

@@ -79,7 +79,7 @@ pub(in crate::cli) struct FilterArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SourceArgs {
     /// Recordings instead of what happens now: files of one session are put together; - for standard input
-    #[arg(value_name = "FILE", conflicts_with_all = ["duration", "no_snapshot", "ring_size", "hook"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["duration", "no_snapshot", "ring_size", "hook", "no_functions"])]
     pub(in crate::cli) files: Vec<PathBuf>,
 }
 
@@ -125,6 +125,10 @@ pub(in crate::cli) struct LimitArgs {
         help_heading = "Limits"
     )]
     pub(in crate::cli) hook: Hook,
+
+    /// Do not listen to functions of the kernel, as on one that does not allow it
+    #[arg(long, hide = true)]
+    pub(in crate::cli) no_functions: bool,
 
     /// Say more on stderr; twice for the kernel programs' own log
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]
