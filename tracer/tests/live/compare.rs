@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::lives::{Life, documented, lives};
-use crate::oracle::Record;
+use crate::oracle::{Record, Resent};
 use crate::tracer::Transition;
 
 /// The time stamps are taken by two programs of the same tracepoint; an interrupt may come between.
@@ -135,6 +135,16 @@ pub(crate) fn ensure_equal(kernel: &[Record], tracer: &[Transition]) -> Result<(
         return Err(Inconclusive(why).into());
     }
     Err(error)
+}
+
+/// Likewise where something that was sent again may have gone untold.
+pub(crate) fn ensure_not_withheld(resent: &[Resent]) -> Result<()> {
+    let agent = threads_of_init();
+    if resent.iter().any(|one| agent.contains(&one.task)) {
+        let why = "something was sent again while process 1 was the current task";
+        return Err(Inconclusive(why.to_owned()).into());
+    }
+    Ok(())
 }
 
 /// None if that is this program: in a virtual machine of its own, nothing is withheld.

@@ -60,6 +60,8 @@ pub(crate) struct Resent {
     /// Not v4-mapped, here and below.
     pub(crate) local: (IpAddr, u16),
     pub(crate) remote: (IpAddr, u16),
+    /// The task that ran, or was interrupted: a thread id.
+    pub(crate) task: u32,
 }
 
 /// All that was recorded, each in the order of time.
@@ -186,6 +188,7 @@ impl Oracle {
             state,
             local: end("saddr_v6", "sport")?,
             remote: end("daddr_v6", "dport")?,
+            task: u32::try_from(format.number(payload, "common_pid")?)?,
         }))
     }
 

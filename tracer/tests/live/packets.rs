@@ -29,6 +29,8 @@ const CLIENT_PORT: u16 = 1;
 const TOLERANCE_NS: i64 = 1_000_000;
 /// What every application waits for, so that no state is over at once.
 const PAUSE: Duration = Duration::from_millis(40);
+/// Until the kernel has been asked what became of a connection, where it is asked.
+const ASKED: Duration = Duration::from_millis(400);
 /// The first SYN-ACK is sent again after a second.
 const SYN_ACK_AGAIN: Duration = Duration::from_millis(1_300);
 
@@ -324,7 +326,7 @@ fn server_closes_first(network: &Network<'_>) -> Result<()> {
     let listener = network.listen()?;
     let [client, server] = network.connect(&listener)?;
     network.close((server, Side::Second), (client, Side::First), false)?;
-    thread::sleep(PAUSE);
+    thread::sleep(ASKED);
     let [client, server] = network.connect(&listener)?;
     stage::close_in_order(client, server)
 }

@@ -14,7 +14,7 @@ use socket2::Domain;
 use crate::compare;
 use crate::harness::{RunOne, Suite, Verdict};
 use crate::netns::{Cable, Namespace, Side};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Recording};
 use crate::outcome::Means;
 use crate::scenarios::Impossible;
 use crate::scope::Scope;
@@ -306,12 +306,16 @@ fn half_open() -> Result<Verdict> {
     })?;
     thread::sleep(Duration::from_millis(1700));
     let output = tracer.stop()?;
-    let mut by_kernel = oracle.finish()?;
+    let Recording {
+        mut records,
+        resent,
+    } = oracle.finish_all()?;
     drop((listener, kept));
     output.ensure_complete()?;
     // Those of the clients are in the other namespace.
-    by_kernel.retain(|record| record.local.1 == place.port());
-    compare::ensure_equal(&by_kernel, &output.transitions)?;
+    records.retain(|record| record.local.1 == place.port());
+    compare::ensure_equal(&records, &output.transitions)?;
+    compare::ensure_not_withheld(&resent)?;
     let evidence = if output.is_function_attached("inet_csk_reqsk_queue_hash_add") {
         "observed"
     } else {
