@@ -114,10 +114,14 @@ pub struct Config {
     pub cgroup_node: u32,
     /// `kernfs_node.id`
     pub node_id: u32,
-    /// `tcp_sock.segs_in`, which `data_segs_in` follows
+    /// `tcp_sock.segs_in`; the other counters of segments follow. All of them are known, or none.
     pub tcp_segments_in: u32,
-    /// `tcp_sock.segs_out`, which `data_segs_out` follows
+    /// `tcp_sock.data_segs_in`
+    pub tcp_data_segments_in: u32,
+    /// `tcp_sock.segs_out`
     pub tcp_segments_out: u32,
+    /// `tcp_sock.data_segs_out`
+    pub tcp_data_segments_out: u32,
     /// The byte of which the low bits are `inet_connection_sock.icsk_ca_state`
     pub congestion_state: u32,
     /// `ARGUMENT_*`
@@ -238,7 +242,9 @@ impl Config {
         cgroup_node: ABSENT,
         node_id: ABSENT,
         tcp_segments_in: ABSENT,
+        tcp_data_segments_in: ABSENT,
         tcp_segments_out: ABSENT,
+        tcp_data_segments_out: ABSENT,
         congestion_state: ABSENT,
         hook_arguments: 0,
         task_flags: ABSENT,
@@ -286,5 +292,5 @@ impl Config {
 
 const _: () = {
     assert!(align_of::<Config>() == 4);
-    assert!(size_of::<Config>() == 4 * 71);
+    assert!(size_of::<Config>() == 4 * 73);
 };

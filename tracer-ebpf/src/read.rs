@@ -23,8 +23,6 @@ unsafe impl Plain for i64 {}
 // SAFETY: as above.
 unsafe impl Plain for u8 {}
 // SAFETY: as above.
-unsafe impl Plain for [u32; 2] {}
-// SAFETY: as above.
 unsafe impl Plain for [u8; 4] {}
 // SAFETY: as above.
 unsafe impl Plain for [u8; 16] {}

@@ -118,7 +118,7 @@ pub(crate) fn counts(window: &mut TcpWindow, sk: u64) -> Option<Counts> {
     })
 }
 
-/// One of the counters: most lie in the window that begins with the first of them.
+/// One of the counters, once [`counts`] are read: most lie in the window that begins with the first of them.
 #[inline(always)]
 fn counter<T: Plain>(window: &TcpWindow, sk: u64, offset: u32) -> Option<T> {
     window
@@ -126,9 +126,9 @@ fn counter<T: Plain>(window: &TcpWindow, sk: u64, offset: u32) -> Option<T> {
         .or_else(|| field(sk, offset))
 }
 
-/// Reads what is asked of a socket once, at its end; what cannot be read is left out.
+/// Reads what is asked of a socket once, at its end, after its [`counts`]; what cannot be read is left out.
 #[inline(always)]
-pub(crate) fn at_close(sk: u64) -> AtClose {
+pub(crate) fn at_close(window: &TcpWindow, sk: u64) -> AtClose {
     let mut known = 0;
     let mut keep = |flag, value: Option<u32>| {
         known |= if value.is_some() { flag } else { 0 };
@@ -141,14 +141,16 @@ pub(crate) fn at_close(sk: u64) -> AtClose {
         congestion.map(|byte| u32::from(byte & CONGESTION_STATE)),
     );
     let netns_cookie = keep(AT_CLOSE_NETNS_COOKIE, netns_cookie(sk));
-    let (mut segments_in, mut segments_out) = ([0; 2], [0; 2]);
-    if let (Some(into), Some(out)) = (
-        field::<[u32; 2]>(sk, setting!(tcp_segments_in)),
-        field::<[u32; 2]>(sk, setting!(tcp_segments_out)),
-    ) {
-        (segments_in, segments_out) = (into, out);
+    let segments = segments(window, sk);
+    if segments.is_some() {
         known |= AT_CLOSE_SEGMENTS;
     }
+    let [
+        segments_in,
+        data_segments_in,
+        segments_out,
+        data_segments_out,
+    ] = segments.unwrap_or_default();
     let mut cgroup_id = 0;
     if let Some(id) = cgroup(sk) {
         cgroup_id = id;
@@ -158,10 +160,10 @@ pub(crate) fn at_close(sk: u64) -> AtClose {
         known,
         uid,
         cgroup_id,
-        segments_in: segments_in[0],
-        data_segments_in: segments_in[1],
-        segments_out: segments_out[0],
-        data_segments_out: segments_out[1],
+        segments_in,
+        data_segments_in,
+        segments_out,
+        data_segments_out,
         congestion_state,
         netns_cookie,
     }
@@ -173,6 +175,17 @@ fn netns_cookie(sk: u64) -> Option<u32> {
     let net = field::<u64>(sk, setting!(skc_net))?;
     let cookie = field::<u64>(net, setting!(net_cookie))?;
     Some(cookie as u32)
+}
+
+/// Segments received, those of them with data, and likewise sent. Side by side before Linux 7.3.
+#[inline(always)]
+fn segments(window: &TcpWindow, sk: u64) -> Option<[u32; 4]> {
+    Some([
+        counter(window, sk, setting!(tcp_segments_in))?,
+        counter(window, sk, setting!(tcp_data_segments_in))?,
+        counter(window, sk, setting!(tcp_segments_out))?,
+        counter(window, sk, setting!(tcp_data_segments_out))?,
+    ])
 }
 
 /// Id of the cgroup that a socket is counted to.

@@ -213,7 +213,7 @@ fn deliver(scratch: &mut Scratch, facts: &Facts, flags: u16) {
         counted.counts = counts;
         following = Following::Counts;
         if new_state == CLOSE {
-            counted.at_close = sock::at_close(sk);
+            counted.at_close = sock::at_close(&scratch.tcp, sk);
             following = Following::CountsAtClose;
         }
     }

@@ -22,18 +22,6 @@ pub enum BtfError {
         /// Field searched, dotted.
         path: String,
     },
-    /// Both fields are there, but the second does not follow the first.
-    #[error(
-        "`{second}` of `struct {parent}` does not follow `{first}`, and tracer reads them in one"
-    )]
-    Apart {
-        /// Structure searched.
-        parent: &'static str,
-        /// Field that was to come first.
-        first: &'static str,
-        /// Field that was to follow it.
-        second: &'static str,
-    },
     /// The field is there, in another form.
     #[error("`{field}` of `struct {parent}` is {found}, not {wanted} bytes")]
     OtherSize {

@@ -202,7 +202,6 @@ impl Layout {
             self.miss(SOCKET_CGROUP, &error.to_string());
         }
         if let Err(error) = self.resolve_segments(btf) {
-            self.config.tcp_segments_out = ABSENT;
             self.miss(SEGMENTS, &error.to_string());
         }
         match btf.bits("inet_connection_sock", "icsk_ca_state") {
@@ -225,23 +224,12 @@ impl Layout {
         Ok(())
     }
 
-    /// Either way two counters that lie side by side, so that one read is enough.
     fn resolve_segments(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
-        let pair = |layout: &mut Self, all: &'static str, of_data: &'static str| {
-            let offset = layout.find(btf, "tcp_sock", all, Some(4))?;
-            let other = layout.find(btf, "tcp_sock", of_data, Some(4))?;
-            if other.checked_sub(offset) == Some(4) {
-                Ok(offset)
-            } else {
-                Err(BtfError::Apart {
-                    parent: "tcp_sock",
-                    first: all,
-                    second: of_data,
-                })
-            }
-        };
-        self.config.tcp_segments_in = pair(self, "segs_in", "data_segs_in")?;
-        self.config.tcp_segments_out = pair(self, "segs_out", "data_segs_out")?;
+        self.config.tcp_data_segments_in = self.find(btf, "tcp_sock", "data_segs_in", Some(4))?;
+        self.config.tcp_segments_out = self.find(btf, "tcp_sock", "segs_out", Some(4))?;
+        self.config.tcp_data_segments_out = self.find(btf, "tcp_sock", "data_segs_out", Some(4))?;
+        // Last, since the programs look at it first.
+        self.config.tcp_segments_in = self.find(btf, "tcp_sock", "segs_in", Some(4))?;
         Ok(())
     }
 
