@@ -66,6 +66,8 @@ pub struct Config {
     pub skc_family: u32,
     /// `sock_common.skc_state`
     pub skc_state: u32,
+    /// `sock_common.skc_flags`
+    pub skc_flags: u32,
     /// `sock_common.skc_net`
     pub skc_net: u32,
     /// `sock_common.skc_v6_daddr`
@@ -218,6 +220,7 @@ impl Config {
         skc_num: ABSENT,
         skc_family: ABSENT,
         skc_state: ABSENT,
+        skc_flags: ABSENT,
         skc_net: ABSENT,
         skc_v6_daddr: ABSENT,
         skc_v6_rcv_saddr: ABSENT,
@@ -292,5 +295,5 @@ impl Config {
 
 const _: () = {
     assert!(align_of::<Config>() == 4);
-    assert!(size_of::<Config>() == 4 * 73);
+    assert!(size_of::<Config>() == 4 * 74);
 };

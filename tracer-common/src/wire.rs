@@ -206,6 +206,10 @@ pub const AT_CLOSE_SEGMENTS: u32 = 1 << 2;
 pub const AT_CLOSE_CONGESTION: u32 = 1 << 3;
 /// [`AtClose::known`]: [`AtClose::netns_cookie`] was read.
 pub const AT_CLOSE_NETNS_COOKIE: u32 = 1 << 4;
+/// [`AtClose::known`]: whether the peer's FIN was received was read; it was with [`AT_CLOSE_FIN_RECEIVED`].
+pub const AT_CLOSE_FIN: u32 = 1 << 5;
+/// [`AtClose::known`]: `SOCK_DONE` of `sock_common.skc_flags` was set.
+pub const AT_CLOSE_FIN_RECEIVED: u32 = 1 << 6;
 
 /// More of the socket, read when it is closed alone.
 #[repr(C)]

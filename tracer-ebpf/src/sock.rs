@@ -5,8 +5,8 @@ use aya_ebpf::programs::TracePointContext;
 use tracer_common::config::FILTER_NETNS;
 use tracer_common::select::{ESTABLISHED, Facts};
 use tracer_common::wire::{
-    AT_CLOSE_CGROUP, AT_CLOSE_CONGESTION, AT_CLOSE_NETNS_COOKIE, AT_CLOSE_SEGMENTS, AT_CLOSE_UID,
-    AtClose, Counts,
+    AT_CLOSE_CGROUP, AT_CLOSE_CONGESTION, AT_CLOSE_FIN, AT_CLOSE_FIN_RECEIVED,
+    AT_CLOSE_NETNS_COOKIE, AT_CLOSE_SEGMENTS, AT_CLOSE_UID, AtClose, Counts,
 };
 
 use crate::config::setting;
@@ -18,6 +18,8 @@ pub(crate) const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
 /// Bits of the byte that holds `icsk_ca_state`, 5 or 6 of them, in which its values fit.
 const CONGESTION_STATE: u8 = 0x1f;
+/// Bit of `enum sock_flags` that `tcp_fin` alone sets of a TCP socket.
+const SOCK_DONE: u64 = 1 << 1;
 
 /// TCP and MPTCP; SCTP and DCCP run through the same tracepoint with the same numbers.
 #[inline(always)]
@@ -141,6 +143,12 @@ pub(crate) fn at_close(window: &TcpWindow, sk: u64) -> AtClose {
         congestion.map(|byte| u32::from(byte & CONGESTION_STATE)),
     );
     let netns_cookie = keep(AT_CLOSE_NETNS_COOKIE, netns_cookie(sk));
+    if let Some(flags) = field::<u64>(sk, setting!(skc_flags)) {
+        known |= AT_CLOSE_FIN;
+        if flags & SOCK_DONE != 0 {
+            known |= AT_CLOSE_FIN_RECEIVED;
+        }
+    }
     let segments = segments(window, sk);
     if segments.is_some() {
         known |= AT_CLOSE_SEGMENTS;

@@ -335,6 +335,7 @@ fn at_close(record: &wire::AtClose) -> AtClose {
         congestion: known(wire::AT_CLOSE_CONGESTION)
             .then(|| Congestion::from_kernel(record.congestion_state))
             .flatten(),
+        fin_received: known(wire::AT_CLOSE_FIN).then(|| known(wire::AT_CLOSE_FIN_RECEIVED)),
     }
 }
 
@@ -597,7 +598,9 @@ mod tests {
                 | wire::AT_CLOSE_CGROUP
                 | wire::AT_CLOSE_SEGMENTS
                 | wire::AT_CLOSE_CONGESTION
-                | wire::AT_CLOSE_NETNS_COOKIE,
+                | wire::AT_CLOSE_NETNS_COOKIE
+                | wire::AT_CLOSE_FIN
+                | wire::AT_CLOSE_FIN_RECEIVED,
             uid: 33,
             cgroup_id: 4242,
             segments_in: 1,
@@ -622,6 +625,7 @@ mod tests {
                 data_received: 2,
             }),
             congestion: Some(Congestion::Loss),
+            fin_received: Some(true),
         };
         assert_eq!(event.at_close, Some(expected));
         assert_eq!(socket_cgroup_of(&bytes(at_close)), Some(4242));

@@ -293,6 +293,8 @@ pub struct AtClose {
     pub segments: Option<Segments>,
     /// Where congestion control stood.
     pub congestion: Option<Congestion>,
+    /// The peer's FIN was received (`SOCK_DONE`).
+    pub fin_received: Option<bool>,
 }
 
 /// Segments of one connection: those of its socket, so without a server's SYN-ACK, and without what a

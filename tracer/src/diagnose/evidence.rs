@@ -299,6 +299,10 @@ impl<'a> Facts<'a> {
 
     /// The peer's FIN was received by the socket.
     pub(super) fn fin_received(&self) -> Option<bool> {
+        let at_close = self.evidence().at_close.filter(|_| self.is_closed());
+        if let Some(received) = at_close.and_then(|at_close| at_close.fin_received) {
+            return Some(received);
+        }
         match (self.first_fin(), self.left) {
             (Some(ClosedBy::Remote | ClosedBy::Both), _) => Some(true),
             (_, Some(State::FinWait2)) if self.mini().is_some_and(|m| m.was_in_fin_wait_2) => {

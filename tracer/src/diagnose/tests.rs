@@ -446,6 +446,37 @@ fn a_fin_wait_2_that_is_found_afterwards_tells_that_no_fin_was_received() {
 }
 
 #[test]
+fn the_socket_tells_at_its_end_whether_the_fin_was_received() {
+    for (close, received, how, last) in [
+        (
+            "A F2>CL counts=acked:2,received:51 fin=1",
+            Some(50),
+            "this side closed first, then the peer",
+            "FIN_WAIT_2 10, TIME_WAIT? - (60s), ~CLOSED? -",
+        ),
+        (
+            "A F2>CL counts=acked:2,received:51 fin=0",
+            Some(51),
+            "this side closed first and the peer acknowledged it",
+            "FIN_WAIT_2 -, ~TIME_WAIT? - (60s), ~CLOSED? -",
+        ),
+    ] {
+        let open = ["A CL>SS p0", "A SS>ES", "A ES>F1", "A F1>F2"];
+        let found = diagnosed(&[&open[..], &[close]].concat());
+        assert_eq!(found.bytes_received, received, "{close}");
+        assert_eq!(found.because, how);
+        assert!(spans(&found).ends_with(last), "{}", spans(&found));
+    }
+    // After a gap no state tells of it.
+    let found = diagnosed(&[
+        "A CL>SS p0",
+        "A SS>ES",
+        "A F1>CL counts=received:5,err:104 fin=0",
+    ]);
+    assert_eq!(found.bytes_received, Some(5));
+}
+
+#[test]
 fn the_states_after_the_socket_are_observed() {
     let begin = ["A CL>SS p0", "A SS>ES", "A ES>F1", "A F1>F2"];
     let life = |rest: &[&'static str]| [&begin[..], rest].concat();

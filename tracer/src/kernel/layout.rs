@@ -13,6 +13,7 @@ const SOCKET_UID: &str = "socket_uid";
 const SOCKET_CGROUP: &str = "socket_cgroup";
 const SEGMENTS: &str = "segments";
 const CONGESTION_STATE: &str = "congestion_state";
+const BYTES_RECEIVED: &str = "bytes_received of the side that closes first";
 
 /// Offsets found, and what they allow.
 #[derive(Clone, Debug)]
@@ -203,6 +204,10 @@ impl Layout {
         }
         if let Err(error) = self.resolve_segments(btf) {
             self.miss(SEGMENTS, &error.to_string());
+        }
+        match self.find(btf, "sock_common", "skc_flags", Some(8)) {
+            Ok(offset) => self.config.skc_flags = offset,
+            Err(error) => self.miss(BYTES_RECEIVED, &error.to_string()),
         }
         match btf.bits("inet_connection_sock", "icsk_ca_state") {
             Ok(bits) if bits % 8 == 0 => {

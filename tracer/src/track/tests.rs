@@ -26,7 +26,8 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::event::{
-    AcceptEvent, Counts, Event, Evidence, EvidenceEvent, Polled, PolledEvent, SocketEvent, Task,
+    AcceptEvent, AtClose, Counts, Event, Evidence, EvidenceEvent, Polled, PolledEvent, SocketEvent,
+    Task,
 };
 use crate::filter::{Filter, parse_prefix};
 use crate::state::legality;
@@ -368,6 +369,12 @@ impl Story {
                 ("twin", _) => event.from_twin = true,
                 ("at", ns) => event.mono_ns = ns.parse().unwrap(),
                 ("counts", list) => event.counts = Some(counts(list)),
+                ("fin", received) => {
+                    event.at_close = Some(AtClose {
+                        fin_received: Some(received == "1"),
+                        ..AtClose::default()
+                    });
+                }
                 // This event alone lacks the local port, the local address, the remote side.
                 ("p0", _) => without.0 = true,
                 ("l0", _) => without.1 = true,

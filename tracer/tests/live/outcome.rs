@@ -381,7 +381,6 @@ pub(crate) fn ensure_numbers(
     line: &Connection,
     again: SentAgain,
     expected: &Expected,
-    means: Means,
 ) -> Result<()> {
     let numbers = [
         ("syn_retransmits", line.syn_retransmits, again.syn, "SYN"),
@@ -413,11 +412,8 @@ pub(crate) fn ensure_numbers(
         "bytes_sent is {:?}, not {sent:?}: {line:?}",
         line.bytes_sent
     );
-    // The kernel's counter holds the peer's FIN as well, if that came while there was a socket.
-    let may_hold_fin = expected.states.contains("FIN_WAIT_2 ~");
-    let received_is_untold = line.bytes_received.is_none() && may_hold_fin && !means.mini_sockets;
     ensure!(
-        line.bytes_received == received || received_is_untold,
+        line.bytes_received == received,
         "bytes_received is {:?}, not {received:?}: {line:?}",
         line.bytes_received
     );

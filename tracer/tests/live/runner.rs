@@ -353,7 +353,7 @@ fn judge(
         let alike = scenario.sockets.iter();
         let mut verdicts = alike
             .filter(|one| first(one) == description)
-            .map(|one| outcome::ensure_numbers(line, again, one, means));
+            .map(|one| outcome::ensure_numbers(line, again, one));
         // Those that differ in numbers alone: any will do.
         let best = verdicts.next().context("a life that is not expected")?;
         if best.is_err() && !verdicts.any(|verdict| verdict.is_ok()) {

@@ -221,6 +221,7 @@ pub(crate) fn client_life() -> Vec<(Connection, Transition)> {
 /// A socket at its end.
 pub(crate) fn at_close(uid: u32, congestion: Congestion) -> AtClose {
     AtClose {
+        fin_received: None,
         uid: Some(uid),
         cgroup_id: Some(4242),
         segments: Some(Segments {
