@@ -28,6 +28,8 @@ pub const KIND_SYNACK_RETRANSMIT: u16 = 7;
 pub const KIND_CGROUP: u16 = 96;
 /// [`Header::kind`] of a [`ProcessRecord`], written by userspace.
 pub const KIND_PROCESS: u16 = 97;
+/// [`Header::kind`] of a [`HolderRecord`], written by userspace.
+pub const KIND_HOLDER: u16 = 98;
 /// [`Header::kind`] of an [`EvidenceRecord`] without details: `tcp:tcp_destroy_sock`.
 pub const KIND_DESTROYED: u16 = 8;
 /// [`Header::kind`] of an [`EvidenceRecord`]: `tcp_time_wait` was called; the detail is the state that a
@@ -298,6 +300,30 @@ pub struct ProcessRecord {
     pub reserved: u32,
 }
 
+/// [`HolderRecord::known`]: [`HolderRecord::ns_pid`] was read.
+pub const HOLDER_NS_PID: u32 = 1;
+/// [`HolderRecord::known`]: [`HolderRecord::uid`] was read.
+pub const HOLDER_UID: u32 = 1 << 1;
+/// [`HolderRecord::known`]: the path of its cgroup was, of either version: the bytes that follow.
+pub const HOLDER_CGROUP: u32 = 1 << 2;
+
+/// A process that held sockets when they were listed, as /proc tells of it. It goes before each
+/// [`SocketRecord`] that names it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct HolderRecord {
+    /// Kind and time; no socket.
+    pub header: Header,
+    /// As in [`Process::pid`].
+    pub pid: u32,
+    /// `HOLDER_*`: which of these were read; the others are 0.
+    pub known: u32,
+    /// As in [`Task::ns_pid`].
+    pub ns_pid: u32,
+    /// As in [`Task::uid`].
+    pub uid: u32,
+}
+
 /// Something happened to the mini-socket (`struct inet_timewait_sock`) in which the kernel keeps the rest of
 /// a connection that was closed here; `header.sk` is its address.
 #[repr(C)]
@@ -448,6 +474,7 @@ const _: () = {
     assert!(size_of::<LossRecord>() == 48);
     assert!(size_of::<CgroupRecord>() == 32);
     assert!(size_of::<ProcessRecord>() == 40);
+    assert!(size_of::<HolderRecord>() == 40);
     assert!(size_of::<SocketRecord>() == 112 && align_of::<SocketRecord>() == 8);
     assert!(size_of::<Process>() == 20);
     assert!(offset_of!(StateRecord, old_state) == 24);

@@ -10,8 +10,8 @@ use zerocopy::FromBytes;
 
 use crate::event::{
     AcceptEvent, AtClose, Comm, Congestion, Counts, Endpoint, Event, Evidence, EvidenceEvent,
-    Family, PlaceEvent, PlaceOf, Polled, PolledEvent, Process, Protocol, Segments, SocketEvent,
-    StateEvent, Task,
+    Family, HolderEvent, PlaceEvent, PlaceOf, Polled, PolledEvent, Process, Protocol, Segments,
+    SocketEvent, StateEvent, Task,
 };
 use crate::place::Place;
 use crate::state::State;
@@ -100,6 +100,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                 path,
             ))
         }
+        wire::KIND_HOLDER => {
+            let (record, path) = take::<wire::HolderRecord>(bytes).ok_or(cut)?;
+            Ok(Event::Holder(holder_event(&record, path)))
+        }
         wire::KIND_SOCKET => {
             let (record, rest) = take::<wire::SocketRecord>(bytes).ok_or(cut.clone())?;
             let owners = processes(rest, record.owners).ok_or(cut)?;
@@ -155,13 +159,41 @@ fn at_close_of(bytes: &[u8]) -> Option<wire::AtClose> {
     Some(take::<wire::AtClose>(rest)?.0)
 }
 
+/// The processes that hold the socket that a record is about.
+pub fn holders_of(bytes: &[u8]) -> impl Iterator<Item = wire::Process> {
+    let socket = wire::Header::read_from_prefix(bytes)
+        .ok()
+        .filter(|(header, _)| header.kind == wire::KIND_SOCKET)
+        .and_then(|_| take::<wire::SocketRecord>(bytes));
+    let (count, mut rest) = socket.map_or((0, &[][..]), |(socket, rest)| (socket.owners, rest));
+    (0..count).map_while(move |_| {
+        let (process, after) = take(rest)?;
+        rest = after;
+        Some(process)
+    })
+}
+
 fn place_event(header: &wire::Header, of: PlaceOf, path: &[u8]) -> Event {
-    let path = String::from_utf8_lossy(path);
     Event::Place(PlaceEvent {
         mono_ns: header.mono_ns,
         of,
-        place: Arc::new(Place::from_path(&path)),
+        place: place(path),
     })
+}
+
+fn holder_event(record: &wire::HolderRecord, path: &[u8]) -> HolderEvent {
+    let known = |flag| record.known & flag != 0;
+    HolderEvent {
+        mono_ns: record.header.mono_ns,
+        pid: record.pid,
+        ns_pid: known(wire::HOLDER_NS_PID).then_some(record.ns_pid),
+        uid: known(wire::HOLDER_UID).then_some(record.uid),
+        place: known(wire::HOLDER_CGROUP).then(|| place(path)),
+    }
+}
+
+fn place(path: &[u8]) -> Arc<Place> {
+    Arc::new(Place::from_path(&String::from_utf8_lossy(path)))
 }
 
 fn processes(bytes: &[u8], count: u32) -> Option<Vec<Process>> {
@@ -507,6 +539,35 @@ mod tests {
     }
 
     #[test]
+    fn a_holder_with_what_was_read_of_it() {
+        let record = wire::HolderRecord {
+            header: wire::Header {
+                kind: wire::KIND_HOLDER,
+                ..state_record(0).header
+            },
+            pid: 77,
+            known: wire::HOLDER_NS_PID | wire::HOLDER_UID | wire::HOLDER_CGROUP,
+            ns_pid: 7,
+            uid: 33,
+        };
+        let decoded = |known| {
+            let record = wire::HolderRecord { known, ..record };
+            let bytes = [record.as_bytes(), b"/a.slice/b.service"].concat();
+            for length in 0..size_of::<wire::HolderRecord>() {
+                assert!(decode(&bytes[..length]).is_err());
+            }
+            let Ok(Event::Holder(holder)) = decode(&bytes) else {
+                panic!("no holder");
+            };
+            let unit = holder.place.as_ref().and_then(|place| place.unit.clone());
+            (holder.pid, holder.ns_pid, holder.uid, unit)
+        };
+        let unit = Some("b.service".to_owned());
+        assert_eq!(decoded(record.known), (77, Some(7), Some(33), unit));
+        assert_eq!(decoded(0), (77, None, None, None));
+    }
+
+    #[test]
     fn socket_record_with_owners() {
         let record = wire::SocketRecord {
             header: wire::Header {
@@ -556,6 +617,8 @@ mod tests {
         assert_eq!(socket.remote.addr.to_string(), "::ffff:10.0.0.2");
         let owners: Vec<_> = socket.owners.iter().map(|owner| owner.pid).collect();
         assert_eq!(owners, [7, 8]);
+        assert!(holders_of(&bytes).map(|holder| holder.pid).eq([7, 8]));
+        assert_eq!(holders_of(state_record(0).as_bytes()).count(), 0);
         assert_eq!(socket.owners[0].comm.as_bytes(), b"curl");
         for length in 0..bytes.len() {
             assert!(matches!(

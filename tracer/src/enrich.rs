@@ -24,15 +24,19 @@ use tracer_common::wire;
 use zerocopy::IntoBytes as _;
 
 use crate::batch::Batch;
-use crate::decode::{socket_cgroup_of, task_of, time_of};
+use crate::decode::{holders_of, socket_cgroup_of, task_of, time_of};
+use crate::event::Comm;
 use crate::place::Place;
 use hierarchy::Hierarchy;
+use process::Holder;
 
 /// Cgroups and processes remembered as looked up. The tracker remembers more, so that it forgets none
 /// that it will not be told of again.
 const MAX: usize = 1024;
 /// Of the time, at most one part in so many goes into searches.
 const SEARCH_SHARE: u32 = 20;
+/// `PROC_USER_INIT_INO` (`include/linux/proc_ns.h`).
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// Looks up where processes belong.
 pub struct Enricher {
@@ -42,6 +46,8 @@ pub struct Enricher {
     has_v1: bool,
     /// /proc speaks of the processes that the kernel programs do, or why not.
     proc: Result<(), String>,
+    /// User ids in /proc are those of the initial user namespace.
+    sees_initial_uids: bool,
     /// Looked up, and told if there was something to tell.
     cgroups: LruCache<u64, ()>,
     processes: LruCache<(u32, u64), ()>,
@@ -55,6 +61,7 @@ impl Default for Enricher {
             unified: hierarchy::find(),
             has_v1: process::v1_hierarchies() > 0,
             proc: process::is_proc_of_all(),
+            sees_initial_uids: own_namespace("user") == Some(INITIAL_USER_NAMESPACE),
             cgroups: LruCache::new(MAX),
             processes: LruCache::new(MAX),
             searched: None,
@@ -124,6 +131,7 @@ impl Enricher {
     /// them.
     pub fn look_up(&mut self, batch: &Batch, found: &mut Batch) {
         let mono_ns = batch.iter().find_map(time_of).unwrap_or(0);
+        self.look_up_holders(batch, found, mono_ns);
         let mut unknown = HashSet::new();
         for task in batch.iter().filter_map(task_of) {
             if self.is_by_process(&task) {
@@ -148,6 +156,45 @@ impl Enricher {
         if !unknown.is_empty() {
             self.search(&unknown, found, mono_ns);
         }
+    }
+
+    /// Tells of the processes that hold the sockets of a list, each once.
+    fn look_up_holders(&self, batch: &Batch, found: &mut Batch, mono_ns: u64) {
+        if self.proc.is_err() {
+            return;
+        }
+        let mut seen = HashSet::new();
+        for process in batch.iter().flat_map(holders_of) {
+            if seen.insert(process.pid)
+                && let Some(holder) = process::holder(process.pid, Comm(process.comm).as_bytes())
+            {
+                self.tell_holder(process.pid, &holder, found, mono_ns);
+            }
+        }
+    }
+
+    fn tell_holder(&self, pid: u32, holder: &Holder, found: &mut Batch, mono_ns: u64) {
+        let unified = self.unified.as_ref().ok();
+        let is_there = |path: &&String| unified.is_some_and(|all| all.id_of(path).is_some());
+        let v2_path = holder.v2_path.as_ref().filter(is_there);
+        let path = match v2_path {
+            Some(path) if !self.has_v1 || path != "/" => Some(path),
+            Some(_) | None if self.has_v1 => Some(&holder.v1_path),
+            Some(_) | None => None,
+        };
+        let uid = holder.uid.filter(|_| self.sees_initial_uids);
+        let known = |flag, is_known| if is_known { flag } else { 0 };
+        let record = wire::HolderRecord {
+            header: header(wire::KIND_HOLDER, mono_ns),
+            pid,
+            known: known(wire::HOLDER_NS_PID, holder.ns_pid.is_some())
+                | known(wire::HOLDER_UID, uid.is_some())
+                | known(wire::HOLDER_CGROUP, path.is_some()),
+            ns_pid: holder.ns_pid.unwrap_or_default(),
+            uid: uid.unwrap_or_default(),
+        };
+        let path = path.map_or("", String::as_str);
+        found.push(&[record.as_bytes(), path.as_bytes()].concat());
     }
 
     /// Whether the id of its cgroup says nothing of a process.

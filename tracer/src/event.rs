@@ -18,6 +18,8 @@ pub enum Event {
     Evidence(EvidenceEvent),
     /// Userspace found out where processes belong.
     Place(PlaceEvent),
+    /// Userspace looked at a process that holds sockets.
+    Holder(HolderEvent),
     /// The kernel was asked what became of a connection.
     Polled(PolledEvent),
     /// A socket was there when the kernel was asked.
@@ -32,6 +34,7 @@ impl Event {
             Self::Accept(event) => event.mono_ns,
             Self::Evidence(event) => event.mono_ns,
             Self::Place(event) => event.mono_ns,
+            Self::Holder(event) => event.mono_ns,
             Self::Polled(event) => event.mono_ns,
             Self::Socket(event) => event.seen_ns,
         }
@@ -232,6 +235,21 @@ pub enum PlaceOf {
     Cgroup(u64),
     /// One: [`Task::pid`] and [`Task::start_ns`]. Goes before what is known of its cgroup.
     Process(u32, u64),
+}
+
+/// A process that held sockets when they were listed; comes before those sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderEvent {
+    /// `CLOCK_MONOTONIC`, nanoseconds: of the first event that was read together with those it goes before.
+    pub mono_ns: u64,
+    /// [`Process::pid`]
+    pub pid: u32,
+    /// Its id in its own pid namespace.
+    pub ns_pid: Option<u32>,
+    /// Real user id in the initial user namespace.
+    pub uid: Option<u32>,
+    /// Where it belonged.
+    pub place: Option<Arc<Place>>,
 }
 
 /// A socket that was there when the kernel was asked for all of them.

@@ -161,7 +161,11 @@ impl<R: Render> Flow<R> {
                 match &event {
                     Event::Evidence(event) => self.tell_evidence(event),
                     Event::Polled(event) => self.tell_answered(event),
-                    Event::State(_) | Event::Accept(_) | Event::Place(_) | Event::Socket(_) => {}
+                    Event::State(_)
+                    | Event::Accept(_)
+                    | Event::Place(_)
+                    | Event::Holder(_)
+                    | Event::Socket(_) => {}
                 }
             }
             Err(error) => {

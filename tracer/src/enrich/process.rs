@@ -33,7 +33,44 @@ pub(super) fn v1_hierarchies() -> usize {
 /// Path of the cgroup of version 2 that a process is in now.
 pub(super) fn v2_path(pid: u32) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    entries(&text).find_map(|(hierarchy, _, path)| (hierarchy == "0").then(|| path.to_owned()))
+    v2_path_in(&text).map(str::to_owned)
+}
+
+fn v2_path_in(text: &str) -> Option<&str> {
+    entries(text).find_map(|(hierarchy, _, path)| (hierarchy == "0").then_some(path))
+}
+
+/// What /proc says of a process that holds sockets.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) ns_pid: Option<u32>,
+    /// In the user namespace of this process.
+    pub(super) uid: Option<u32>,
+    /// Its cgroup of version 2.
+    pub(super) v2_path: Option<String>,
+    /// The one that tells most of it among those of version 1.
+    pub(super) v1_path: String,
+}
+
+/// A process that was found by this name; `None` if it has ended, or bears another one now.
+pub(super) fn holder(pid: u32, comm: &[u8]) -> Option<Holder> {
+    let read = |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+    let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+    if name.strip_suffix(b"\n").unwrap_or(&name) != comm {
+        return None;
+    }
+    let (status, cgroups) = (read("status")?, read("cgroup")?);
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map(str::split_whitespace)
+    };
+    let number = |text: &str| text.parse().ok();
+    Some(Holder {
+        ns_pid: field("NSpid:").and_then(|pids| number(pids.last()?)),
+        uid: field("Uid:").and_then(|mut uids| number(uids.next()?)),
+        v2_path: v2_path_in(&cgroups).map(str::to_owned),
+        v1_path: most_telling(&cgroups),
+    })
 }
 
 /// Path of the cgroup that tells most of a process, if it is still the one that started then.
@@ -101,6 +138,17 @@ mod tests {
         assert_eq!(start_ticks(stat), Some(123_456));
         assert_eq!(start_ticks("7 (a) S 1"), None);
         assert_eq!(start_ticks(""), None);
+    }
+
+    #[test]
+    fn this_process_is_found_as_a_holder_by_its_name() {
+        let pid = std::process::id();
+        let name = std::fs::read("/proc/self/comm").unwrap();
+        let name = name.strip_suffix(b"\n").unwrap();
+        let found = holder(pid, name).unwrap();
+        assert!(found.ns_pid.is_some() && found.uid.is_some());
+        assert_eq!(found.v2_path, v2_path(pid));
+        assert_eq!(holder(pid, b"another"), None);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Part {
 }
 
 /// Kinds without parts.
-const PLAIN: [(u16, &str, usize); 16] = [
+const PLAIN: [(u16, &str, usize); 17] = [
     (wire::KIND_SOCKET, "socket", size_of::<wire::SocketRecord>()),
     (wire::KIND_ACCEPT, "accept", size_of::<wire::AcceptRecord>()),
     (
@@ -110,6 +110,7 @@ const PLAIN: [(u16, &str, usize); 16] = [
         "process",
         size_of::<wire::ProcessRecord>(),
     ),
+    (wire::KIND_HOLDER, "holder", size_of::<wire::HolderRecord>()),
 ];
 
 impl Layout {

@@ -505,12 +505,15 @@ impl Entry {
         &mut self,
         owners: &Arc<Vec<Process>>,
         source: OwnerSource,
+        places: &mut Places,
         filter: &Filter,
     ) {
         let Some(first) = owners.first() else { return };
-        let mut matches = owners
-            .iter()
-            .map(|process| filter.owner_matches(process.pid, &process.comm, None));
+        let mut matches = owners.iter().map(|process| {
+            let holder = places.holder(process.pid);
+            let place = holder.as_ref().and_then(|holder| holder.place.as_deref());
+            filter.owner_matches(process.pid, &process.comm, place)
+        });
         self.owner_matches |= match source {
             OwnerSource::Listener => matches.all(|matches| matches),
             OwnerSource::Accept
@@ -527,7 +530,7 @@ impl Entry {
                 comm: Some(first.comm),
                 source,
             };
-            self.owner_process = None;
+            self.owner_process = places.holder(first.pid);
         }
     }
 
@@ -536,7 +539,7 @@ impl Entry {
         self.owner_matches |= listed.owner_matches;
         if listed.owner.source < self.owner.source {
             self.owner = listed.owner;
-            self.owner_process = None;
+            self.owner_process.clone_from(&listed.owner_process);
             self.set_holders(listed.holders().cloned());
         }
         if self.role == Role::Unknown {
@@ -620,9 +623,9 @@ impl Entry {
             | OwnerSource::Listen
             | OwnerSource::Close => Verdict::No,
             OwnerSource::Snapshot => {
-                // Where it belongs was not looked up.
-                let is_open = filter.asks_place();
-                if is_open {
+                let place = self.owner_process.as_ref().map(|process| &process.place);
+                let is_place_known = place.is_some_and(Option::is_some);
+                if filter.asks_place() && !is_place_known {
                     Verdict::Undecided
                 } else {
                     Verdict::No

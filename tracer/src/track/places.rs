@@ -8,17 +8,21 @@ use std::sync::Arc;
 use hashlink::LruCache;
 
 use super::OwnerProcess;
-use crate::event::{PlaceEvent, PlaceOf, Task};
+use crate::event::{HolderEvent, PlaceEvent, PlaceOf, Task};
 use crate::place::Place;
 
 /// Cgroups, and processes apart from them, kept at once. What tells of them remembers fewer.
 const MAX: usize = 4096;
+/// All holders are told of before the first socket that they hold.
+const MAX_HOLDERS: usize = 1 << 16;
 
 pub(super) struct Places {
     cgroups: LruCache<u64, Arc<Place>>,
     processes: LruCache<(u32, u64), Arc<Place>>,
     /// By pid, as last asked for.
     owners: LruCache<u32, Arc<OwnerProcess>>,
+    /// Of the sockets that were listed, by pid at that time.
+    holders: LruCache<u32, Arc<OwnerProcess>>,
 }
 
 impl Default for Places {
@@ -27,6 +31,7 @@ impl Default for Places {
             cgroups: LruCache::new(MAX),
             processes: LruCache::new(MAX),
             owners: LruCache::new(MAX),
+            holders: LruCache::new(MAX_HOLDERS),
         }
     }
 }
@@ -43,6 +48,21 @@ impl Places {
                 self.processes.insert((pid, start_ns), place);
             }
         }
+    }
+
+    /// Keeps what was found of a process that holds sockets.
+    pub(super) fn learn_holder(&mut self, event: &HolderEvent) {
+        let process = OwnerProcess {
+            ns_pid: event.ns_pid,
+            uid: event.uid,
+            place: event.place.clone(),
+        };
+        self.holders.insert(event.pid, Arc::new(process));
+    }
+
+    /// What is known of one of those that held sockets when they were listed.
+    pub(super) fn holder(&mut self, pid: u32) -> Option<Arc<OwnerProcess>> {
+        self.holders.get(&pid).cloned()
     }
 
     /// What is known of a process, as it was when `task` was taken down.

@@ -507,7 +507,8 @@ impl Teller {
         let owners = (!event.owners.is_empty()).then(|| Arc::new(event.owners.clone()));
         entry.role = role(&self.listeners, event);
         if let Some(owners) = &owners {
-            entry.offer_owners(owners, OwnerSource::Snapshot, &self.filter);
+            let Self { places, filter, .. } = self;
+            entry.offer_owners(owners, OwnerSource::Snapshot, places, filter);
         }
         let queued = !event.has_file
             && entry.role == Role::Server

@@ -131,12 +131,20 @@ impl Teller {
 
     /// Takes the owner of its listener, until somebody accepts it.
     pub(super) fn offer_listener_owner(&mut self, entry: &mut Entry) {
-        let (source, filter) = (OwnerSource::Listener, &self.filter);
-        match self.listeners.owner_of(entry) {
+        let source = OwnerSource::Listener;
+        let Self {
+            listeners,
+            places,
+            filter,
+            ..
+        } = self;
+        match listeners.owner_of(entry) {
             Some(ListenerOwner::Task(task)) => {
-                entry.offer_owner(&task, source, &mut self.places, filter);
+                entry.offer_owner(&task, source, places, filter);
             }
-            Some(ListenerOwner::Holders(holders)) => entry.offer_owners(&holders, source, filter),
+            Some(ListenerOwner::Holders(holders)) => {
+                entry.offer_owners(&holders, source, places, filter);
+            }
             None => {}
         }
     }

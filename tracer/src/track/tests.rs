@@ -26,10 +26,11 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::event::{
-    AcceptEvent, AtClose, Counts, Event, Evidence, EvidenceEvent, Polled, PolledEvent, SocketEvent,
-    Task,
+    AcceptEvent, AtClose, Counts, Event, Evidence, EvidenceEvent, HolderEvent, Polled, PolledEvent,
+    SocketEvent, Task,
 };
 use crate::filter::{Filter, parse_prefix};
+use crate::place::Place;
 use crate::state::legality;
 
 const NAMES: [(&str, State); 11] = [
@@ -301,10 +302,25 @@ impl Story {
         self.tracker.handle(&event, &mut self.log);
     }
 
+    fn hold(&mut self, text: &str) {
+        let (pid, path) = text.split_once(' ').unwrap();
+        let event = HolderEvent {
+            mono_ns: 900,
+            pid: pid.parse().unwrap(),
+            ns_pid: Some(1),
+            uid: Some(33),
+            place: Some(Place::from_path(path).into()),
+        };
+        self.tracker.handle(&Event::Holder(event), &mut self.log);
+    }
+
     fn event(&mut self, line: &str) {
         if let Some(answer) = line.strip_prefix("poll=") {
             self.poll(answer);
             return;
+        }
+        if let Some(holder) = line.strip_prefix("holder ") {
+            return self.hold(holder);
         }
         let mut words = line.split_whitespace();
         if let Some(socket) = line.strip_prefix("list ") {
@@ -369,12 +385,7 @@ impl Story {
                 ("twin", _) => event.from_twin = true,
                 ("at", ns) => event.mono_ns = ns.parse().unwrap(),
                 ("counts", list) => event.counts = Some(counts(list)),
-                ("fin", received) => {
-                    event.at_close = Some(AtClose {
-                        fin_received: Some(received == "1"),
-                        ..AtClose::default()
-                    });
-                }
+                ("fin", received) => event.at_close = Some(at_close(received)),
                 // This event alone lacks the local port, the local address, the remote side.
                 ("p0", _) => without.0 = true,
                 ("l0", _) => without.1 = true,
@@ -556,6 +567,14 @@ fn evidence<'a>(what: &str, mut words: impl Iterator<Item = &'a str>) -> Evidenc
 }
 
 /// `err:110,re:3`; what is not named is 0, or not measured.
+/// `1` if the peer's FIN was received.
+fn at_close(fin_received: &str) -> AtClose {
+    AtClose {
+        fin_received: Some(fin_received == "1"),
+        ..AtClose::default()
+    }
+}
+
 fn counts(list: &str) -> Counts {
     let mut counts = Counts {
         bytes_sent: 0,

@@ -121,6 +121,7 @@ impl Tracker {
             Event::Evidence(event) => self.handle_evidence(event, sink),
             Event::Polled(event) => self.handle_polled(event, sink),
             Event::Place(event) => self.teller.places.learn(event),
+            Event::Holder(event) => self.teller.places.learn_holder(event),
             Event::Socket(event) => self.handle_socket(event, sink),
         }
     }

@@ -17,7 +17,7 @@ use crate::harness::{RunOne, Suite, Verdict};
 use crate::netns::Namespace;
 use crate::scenarios::Impossible;
 use crate::scope::Scope;
-use crate::stage::Actor;
+use crate::stage::{self, Actor};
 use crate::tracer::{Output, Tracer, Transition};
 
 const SCOPE: Scope = Scope(203);
@@ -25,11 +25,12 @@ const ID: &str = "3f2a9c1b7d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7
 const USER: u32 = 12_345;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 4] = [
+    let all: [(&str, RunOne); 5] = [
         ("belonging::container", container),
         ("belonging::process_gone_at_once", process_gone),
         ("belonging::cgroup_gone_at_once", cgroup_gone),
         ("belonging::cgroup_of_version_1", version_1),
+        ("belonging::older_than_the_trace", older),
     ];
     all.into_iter().map(|(name, run)| Suite::One(name, run))
 }
@@ -272,5 +273,50 @@ fn version_1() -> Result<Verdict> {
         "unit": null,
     });
     ensure_all(&tracer.stop()?, pid, &wanted)?;
+    Ok(Verdict::Passed)
+}
+
+/// What was open before is told of as well, and chosen, by where its owner belongs.
+fn older() -> Result<Verdict> {
+    let cgroup = Cgroup::new(&format!("docker-{ID}.scope"))?;
+    let namespace = Namespace::new()?;
+    let place = SocketAddr::from((SCOPE.loopback(1), SCOPE.port(4)));
+    let listener = namespace.run(|| stage::listen(place))?;
+    let connected = |cgroup: Option<&Cgroup>| {
+        let mut actor = namespace.run(|| {
+            nix::sched::unshare(CloneFlags::CLONE_NEWPID).context("cannot make a namespace")?;
+            Actor::start("tenant", "connect", &[place.to_string()], Stdio::piped())
+        })?;
+        actor.await_ready()?;
+        cgroup.map_or(Ok(()), |cgroup| cgroup.take_in(actor.pid()))?;
+        Ok::<_, anyhow::Error>(actor)
+    };
+    let (inside, outside) = (connected(Some(&cgroup))?, connected(None)?);
+    let chosen_by = |option: &str, value: &str| -> Result<Output> {
+        let netns = namespace.inode().to_string();
+        Tracer::start(&["--netns", &netns, option, value])?.stop()
+    };
+    let outputs = [
+        chosen_by("--container", ID)?,
+        chosen_by("--cgroup", &cgroup.path())?,
+    ];
+    let wanted = json!({
+        "pid": inside.pid(), "uid": 0, "ns_pid": 1, "cgroup": cgroup.path(),
+        "container": {"id": ID, "runtime": "docker", "pod": null},
+        "unit": format!("docker-{ID}.scope"), "owner_source": "snapshot",
+    });
+    for output in outputs {
+        output.ensure_complete()?;
+        ensure!(output.connections.len() == 1, "{:?}", output.connections);
+        let line = output.connections.first().context("no line")?;
+        let seen = json!({
+            "pid": line.pid, "uid": line.uid, "ns_pid": line.ns_pid, "cgroup": line.cgroup,
+            "container": line.container, "unit": line.unit, "owner_source": line.owner_source,
+        });
+        ensure!(seen == wanted, "{seen} is not {wanted}");
+    }
+    inside.kill()?;
+    outside.kill()?;
+    drop(listener);
     Ok(Verdict::Passed)
 }

@@ -497,3 +497,54 @@ fn a_loss_leaves_no_time_that_spans_it() {
     assert_eq!(story.conn(1).listed_ns, None);
     assert!(story.conn(1).evidence.incomplete);
 }
+
+#[test]
+fn holders_belong_where_they_did_when_the_list_was_read() {
+    let list = [
+        "holder 7 /web.slice/a.service",
+        "holder 8 /web.slice/b.service",
+        "holder 9 /db.slice/c.service",
+        "list LI l=0.0.0.0/80 by=7,9",
+        "list ES l=10.0.0.1/1 by=7",
+        "list ES l=10.0.0.1/2 by=8",
+        "list ES l=10.0.0.1/3 by=9",
+        // It has ended before it was looked at.
+        "list ES l=10.0.0.1/4 by=10",
+        "list ES l=10.0.0.1/80 r=10.0.0.2/5 queued",
+    ];
+    let mut story = Story::new();
+    story.tell(&list);
+    story.tell(&["A ES>CW l=10.0.0.1/2"]);
+    story.finish();
+    let unit = |id: u64| {
+        let process = &story.conn(id).owner_process;
+        let unit = process.place.as_ref().and_then(|place| place.unit.clone());
+        (unit, process.uid, process.ns_pid)
+    };
+    let of = |name: &str| (Some(name.to_owned()), Some(33), Some(1));
+    assert_eq!(
+        [2, 3, 4, 5, 6].map(unit),
+        [
+            of("a.service"),
+            of("b.service"),
+            of("c.service"),
+            (None, None, None),
+            of("a.service")
+        ]
+    );
+
+    let mut story = Story::with(
+        Filter {
+            cgroups: vec!["/web.slice".to_owned()],
+            ..Filter::default()
+        },
+        100,
+    );
+    story.tell(&list);
+    // Of several holders of a socket one that is wanted is enough; any of a listener's may accept.
+    assert_eq!(
+        story.finish(),
+        ["1 StillOpen", "2 StillOpen", "3 StillOpen"]
+    );
+    assert_eq!(story.tracker.stats().undecided, 2);
+}
