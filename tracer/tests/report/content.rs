@@ -186,3 +186,10 @@ fn without_its_script_the_page_says_what_the_command_says() {
     let text = between(&page, "<noscript>", "</noscript>");
     assert!(text.contains("48 transitions were lost"), "{text}");
 }
+
+#[test]
+fn the_page_knows_what_the_kernels_reasons_mean() {
+    let data = data(&story::page(1));
+    let meaning = data["reset_reasons"]["TCP_ABORT_ON_CLOSE"].as_str();
+    assert_eq!(meaning, Some("closed while received data was unread"));
+}
