@@ -118,8 +118,14 @@ fn goes_on() -> Result<Verdict> {
         let mut states = vec![lines.first().context("no line")?.from.as_str()];
         states.extend(lines.iter().map(|line| line.to.as_str()));
         ensure!(states == path, "{states:?}");
+        let holders = match role {
+            "server" => vec![std::process::id(), sleep.id()],
+            _ => vec![std::process::id()],
+        };
+        let holders = sorted(holders);
         for line in &lines {
-            ensure!(line.role == role && is_mine(line.pid), "{line:?}");
+            ensure!(line.role == role, "{line:?}");
+            ensure!(line.pid == holders.first().copied(), "{line:?}");
             ensure!(line.owner_source == "snapshot", "{line:?}");
         }
         let first = lines.first().context("no line")?;
@@ -131,11 +137,7 @@ fn goes_on() -> Result<Verdict> {
         );
         let connection = connection_of(&output, &first.conn)?;
         let owners: Vec<u32> = connection.owners.iter().map(|owner| owner.pid).collect();
-        let expected = match role {
-            "server" => vec![std::process::id(), sleep.id()],
-            _ => vec![std::process::id()],
-        };
-        ensure!(owners == sorted(expected), "{owners:?}");
+        ensure!(owners == holders, "{owners:?}");
     }
     let born = of(&output, late_ends.1, late_ends.0);
     let first = born.first().context("the new connection is not shown")?;
