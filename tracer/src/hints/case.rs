@@ -15,6 +15,8 @@ pub struct Stay {
     pub lasted_ns: u64,
     /// It was in the state before `since_ns`, or is so still.
     pub is_minimum: bool,
+    /// It was in the state before `since_ns`.
+    pub began_before: bool,
     /// It has left the state.
     pub is_over: bool,
 }

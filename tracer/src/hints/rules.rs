@@ -304,6 +304,7 @@ impl Rule {
                     since_ns: span.since_ns.unwrap_or(conn.as_of_ns),
                     lasted_ns: span.duration_ns?,
                     is_minimum: goes_on || span.evidence != SpanEvidence::Observed,
+                    began_before: span.is_minimum || span.since_ns.is_none(),
                     is_over: !goes_on,
                 })
             })

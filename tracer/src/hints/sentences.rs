@@ -1,6 +1,6 @@
 //! What the rules say, each with its evidence: no evidence, no sentence.
 
-use super::case::Case;
+use super::case::{Case, Stay};
 use super::rules::Many;
 use crate::diagnose;
 use crate::diagnose::Verdict::{Aborted, Cancelled, Unreachable};
@@ -13,10 +13,16 @@ pub(super) fn because(f: &Case<'_>, likely: &str) -> Option<String> {
     (!because.is_empty()).then(|| format!("{because}: {likely}"))
 }
 
-/// `CLOSE_WAIT for 30.00s`
+/// `CLOSE_WAIT for 30.00s`, `CLOSE_WAIT for at least 30.00s`
 fn stays(f: &Case<'_>) -> Option<String> {
     let stay = f.stay?;
-    Some(format!("{} for {}", stay.state, human(stay.lasted_ns)))
+    Some(format!("{} for {}", stay.state, lasted(&stay)))
+}
+
+/// Of one that goes on it is clear that it is so far.
+fn lasted(stay: &Stay) -> String {
+    let at_least = if stay.began_before { "at least " } else { "" };
+    format!("{at_least}{}", human(stay.lasted_ns))
 }
 
 /// `7 times`, `once`.
@@ -76,7 +82,7 @@ pub(super) fn syn_unanswered(f: &Case<'_>) -> Option<String> {
     };
     let within = f
         .stay
-        .map_or_else(String::new, |stay| format!(" in {}", human(stay.lasted_ns)));
+        .map_or_else(String::new, |stay| format!(" in {}", lasted(&stay)));
     Some(if evidence.reset_sent.is_some() {
         format!("{tries}{within} answered only with segments of another connection")
     } else {

@@ -199,7 +199,8 @@ fn stuck_connections_are_told_of_once() {
         (
             // It was there before: for how long, nobody knows.
             vec!["A F2>F2", "+30000ms"],
-            "fin_wait_2: FIN_WAIT_2 for 30.00s: closed here, the peer's application has not closed",
+            "fin_wait_2: FIN_WAIT_2 for at least 30.00s: closed here, the peer's application has not \
+             closed",
         ),
     ] {
         assert_eq!(live(&events), [expected], "{events:?}");

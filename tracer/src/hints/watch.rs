@@ -219,6 +219,7 @@ impl Watch {
                     since_ns,
                     lasted_ns,
                     is_minimum: true,
+                    began_before: half_open.born_ns.is_none(),
                     is_over: false,
                 }),
                 count: None,
@@ -301,6 +302,7 @@ impl Watch {
             since_ns: due.since_ns,
             lasted_ns: now_ns.saturating_sub(due.since_ns),
             is_minimum: true,
+            began_before: due.is_minimum,
             is_over: false,
         };
         let diagnosis = diagnose(conn, Ending::StillOpen, sources);

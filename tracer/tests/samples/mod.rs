@@ -303,6 +303,7 @@ pub(crate) fn stuck() -> Told {
             since_ns: CLOCK.mono_ns + SECOND + 700 * MS,
             lasted_ns: 2 * SECOND,
             is_minimum: true,
+            began_before: false,
             is_over: false,
         }),
         count: None,
