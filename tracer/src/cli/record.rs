@@ -302,20 +302,27 @@ fn told(files: &Written, run: Duration) -> String {
         [first, .., last] => format!("{first} to {last}"),
         [] => "no file".to_owned(),
     };
-    let mut text = format!(
-        "recorded {transitions} transitions and {others} other records in {:.1}s: {place}, {}",
-        run.as_secs_f64(),
-        bytes(files.bytes)
-    );
+    let removed = (files.files as usize).saturating_sub(files.paths.len());
+    let seconds = run.as_secs_f64();
+    let mut text =
+        format!("recorded {transitions} transitions and {others} other records in {seconds:.1}s: ");
+    let _ = if removed > 0 {
+        let oldest = match removed {
+            1 => "the oldest file was".to_owned(),
+            _ => format!("the {removed} oldest files were"),
+        };
+        write!(
+            text,
+            "{} in {} files\nnote: {oldest} removed again; left: {place}, {}",
+            bytes(files.bytes),
+            files.files,
+            bytes(files.bytes_left)
+        )
+    } else {
+        write!(text, "{place}, {}", bytes(files.bytes))
+    };
     if files.full {
         text.push_str("\nnote: recording ended because --max-size was reached");
-    }
-    let removed = (files.files as usize).saturating_sub(files.paths.len());
-    if removed > 0 {
-        let _ = write!(
-            text,
-            "\nnote: the {removed} oldest files were removed again"
-        );
     }
     text
 }
@@ -414,7 +421,40 @@ pub(super) fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::fitted;
+    use std::time::Duration;
+
+    use super::{fitted, told};
+    use crate::record::Written;
+    use crate::record::frame::Counts;
+
+    #[test]
+    fn only_what_is_left_is_said_to_be_there() {
+        let mut files = Written {
+            files: 2,
+            bytes: 2_600_000,
+            bytes_left: 2_600_000,
+            counts: Counts {
+                records: 12,
+                transitions: 10,
+            },
+            paths: vec!["x.000001.tracer".to_owned(), "x.000002.tracer".to_owned()],
+            full: false,
+        };
+        let run = Duration::from_secs(3);
+        let recorded = "recorded 10 transitions and 2 other records in 3.0s: ";
+        assert_eq!(
+            told(&files, run),
+            format!("{recorded}x.000001.tracer to x.000002.tracer, 2.6 MB")
+        );
+        (files.files, files.bytes_left) = (21, 442_000);
+        assert_eq!(
+            told(&files, run),
+            format!(
+                "{recorded}2.6 MB in 21 files\nnote: the 19 oldest files were removed again; left: \
+                 x.000001.tracer to x.000002.tracer, 442.0 kB"
+            )
+        );
+    }
 
     #[test]
     fn the_progress_line_stays_in_its_row() {

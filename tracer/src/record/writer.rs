@@ -102,6 +102,8 @@ pub struct Written {
     pub files: u32,
     /// Bytes, likewise.
     pub bytes: u64,
+    /// Bytes of the files that are left.
+    pub bytes_left: u64,
     /// Records, likewise.
     pub counts: Counts,
     /// The files that are left, for people.
@@ -284,6 +286,7 @@ impl Writer {
         Ok(Written {
             files: self.progress.files(),
             bytes: self.progress.bytes(),
+            bytes_left: self.total(),
             counts: self.context.before,
             paths,
             full: self.full,
