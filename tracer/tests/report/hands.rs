@@ -1,10 +1,10 @@
 //! The page in use: by keyboard, by mouse, and by those who want it to run their code.
 
 use serde_json::{Value, json};
-use tracer::diagnose::Verdict;
+use tracer::diagnose::{SpanEvidence, StateSpan, Verdict};
 use tracer::render::Report;
 use tracer::state::State;
-use tracer::track::{Ending, OwnerSource};
+use tracer::track::{Ending, OwnerSource, Step};
 
 use crate::browser::{DESK, Page};
 use crate::content::{data, hostile_page};
@@ -312,6 +312,77 @@ fn sockets_held_in_close_wait_are_listed_as_in_the_summary() {
         );
         page.assert_clean();
     }
+}
+
+/// Of one that was found in the state only a part was seen: whether it is stuck is known only if that is long.
+/// Of one that may have ended among lost transitions nothing is said.
+#[test]
+fn what_began_unseen_in_close_wait_is_not_said_to_be_well() {
+    for (seen_s, ending, told) in [
+        (9, Ending::StillOpen, "it is not known for how long"),
+        (
+            11,
+            Ending::StillOpen,
+            "CLOSE_WAIT for at least 11.00s so far",
+        ),
+        (
+            11,
+            Ending::MayBeOver,
+            "No connection failed, and none was seen to be stuck.",
+        ),
+    ] {
+        let mut conn = samples::older();
+        conn.steps = vec![Step {
+            state: State::CloseWait,
+            since_ns: None,
+        }];
+        conn.as_of_ns = samples::CLOCK.mono_ns + seen_s * samples::SECOND;
+        conn.in_doubt = ending == Ending::MayBeOver;
+        let mut judged = diagnosis(&conn, Verdict::Open, "");
+        judged.states = vec![StateSpan {
+            state: State::CloseWait,
+            since_ns: None,
+            duration_ns: (!conn.in_doubt).then_some(seen_s * samples::SECOND),
+            is_minimum: true,
+            evidence: SpanEvidence::Polled,
+            expected_ns: None,
+            within_ns: None,
+        }];
+        let html = story::page_of(&[(conn, judged, ending)]);
+        let Some(mut page) = Page::open(&html, DESK) else {
+            return;
+        };
+        let text = page.text("#attention");
+        assert!(text.contains(told), "{seen_s}: {text}");
+        page.assert_clean();
+    }
+}
+
+/// Its socket is closed, and the kernel still has it in `FIN_WAIT_2`.
+#[test]
+fn what_is_not_over_lasted_longer() {
+    let mut conn = samples::server();
+    for (at_s, state) in [
+        (1, State::SynReceived),
+        (2, State::Established),
+        (3, State::FinWait1),
+        (4, State::FinWait2),
+        (5, State::Closed),
+    ] {
+        samples::step(&mut conn, at_s * samples::SECOND, state);
+    }
+    conn.as_of_ns = samples::CLOCK.mono_ns + 9 * samples::SECOND;
+    let mut judged = diagnosis(&conn, Verdict::Closed, "");
+    judged.states.pop();
+    let last = judged.states.last_mut().unwrap();
+    (last.duration_ns, last.is_minimum) = (Some(4 * samples::SECOND), true);
+    last.evidence = SpanEvidence::Polled;
+    let Some(mut page) = Page::open(&story::page_of(&[(conn, judged, Ending::Closed)]), DESK)
+    else {
+        return;
+    };
+    let row = rows(&mut page).concat();
+    assert!(row.contains(">7.000s"), "{row}");
 }
 
 #[test]

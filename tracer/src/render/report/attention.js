@@ -6,9 +6,9 @@ const CAUSES_MORE = 50;
 function drawAttention(view) {
   const causes = causesOf(view.model.connections);
   const box = byId("attention");
-  const ofMany = hintsOfMany(view);
+  const ofMany = [...notKnown(view), ...hintsOfMany(view)];
   if (causes.length === 0) {
-    box.replaceChildren(el("p", { class: "calm" }, "No connection failed, and none was stuck."), ...ofMany);
+    box.replaceChildren(el("p", { class: "calm" }, "No connection failed, and none was seen to be stuck."), ...ofMany);
     return;
   }
   const list = el("ol", { class: "causes" });
@@ -22,6 +22,13 @@ function drawAttention(view) {
   const unlisted = failedButNotListed(view.model);
   box.replaceChildren(...[el("h3", {}, "Failed and stuck"), list, more,
     unlisted > 0 ? el("p", { class: "faint" }, `${count(unlisted)} more failed than are listed here one by one.`) : null, ...ofMany].filter(Boolean));
+}
+
+/** Those that may be leaks: how long the application has not closed them was not seen. */
+function notKnown(view) {
+  const unclear = view.model.connections.filter((conn) => conn.may_be_forgotten).length;
+  return unclear === 0 ? [] : [el("p", { class: "faint" },
+    `Of ${plural(unclear, "connection", "connections")} in CLOSE_WAIT it is not known for how long: that began before the trace did, or unseen.`)];
 }
 
 /** What no single connection tells: one for each kind, the first of it. */
@@ -64,7 +71,7 @@ function causesOf(connections) {
 /** Of one that looks like a leak; the rule and the words are those of the summary. */
 function heldText(conn) {
   return conn.is_forgotten
-    ? `CLOSE_WAIT for ${duration(conn.spans.at(-1).lasted)} so far: the peer has closed, the process has not; if it does not soon, it leaks sockets`
+    ? `CLOSE_WAIT for ${conn.spans.at(-1).since === null ? "at least " : ""}${duration(conn.spans.at(-1).lasted)} so far: the peer has closed, the process has not; if it does not soon, it leaks sockets`
     : null;
 }
 

@@ -41,6 +41,8 @@ function complete(conn, data, verdicts) {
   const last = conn.spans.at(-1);
   conn.hints = readHints(conn.hints, data.texts);
   conn.is_forgotten = conn.ending === "still_open" && last?.state === "CLOSE_WAIT" && last.lasted >= data.long_held_ns;
+  // Its beginning was not seen, and what was seen is too short to tell.
+  conn.may_be_forgotten = conn.ending === "still_open" && last?.state === "CLOSE_WAIT" && !conn.is_forgotten && last.since === null;
   conn.is_stuck = conn.kind !== "failed" && (conn.hints.length > 0 || conn.is_forgotten);
   conn.waits_in = conn.ending === "still_open" && last && WAITING_FOR[last.state] ? last : null;
   const seen = conn.spans.filter((span) => span.evidence !== "inferred" || span.since !== null);
@@ -48,10 +50,10 @@ function complete(conn, data, verdicts) {
   conn.begin = first ? first.from : conn.end_ns;
   conn.begin_known = Boolean(first && first.since !== null && conn.from_birth);
   // TIME_WAIT is not counted: the connection does nothing any more.
-  conn.end = Math.max(conn.begin, ...seen.filter((span) => span.state !== "TIME_WAIT" && span.state !== "CLOSED")
-    .map((span) => (span.evidence === "inferred" ? span.from : span.to)));
+  const counted = seen.filter((span) => span.state !== "TIME_WAIT" && span.state !== "CLOSED");
+  conn.end = Math.max(conn.begin, ...counted.map((span) => (span.evidence === "inferred" ? span.from : span.to)));
   conn.lasted = conn.end - conn.begin;
-  conn.lasted_is_minimum = !conn.begin_known || conn.ending !== "closed";
+  conn.lasted_is_minimum = !conn.begin_known || conn.ending !== "closed" || Boolean(counted.at(-1)?.atLeast);
   conn.local = endpoint(conn.local_addr, conn.local_port);
   conn.remote = endpoint(conn.remote_addr, conn.remote_port);
   conn.process = processName(conn);
