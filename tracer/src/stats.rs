@@ -55,7 +55,7 @@ pub struct Stats {
     pub handshakes: Longest<Handshake>,
     /// Resets that ended a connection or kept it from being one.
     pub resets: Ranking<Reset, Count>,
-    /// Connections that were in `CLOSE_WAIT` when they were last heard of.
+    /// Connections known to have been in `CLOSE_WAIT` when the run ended or they were forgotten.
     pub held: Ranking<Process, Held>,
     /// Connections by how many segments were sent again.
     pub retransmits: Longest<Retransmitting>,
@@ -233,8 +233,11 @@ impl Stats {
         if let Some(last) = spans.last()
             && last.known.state == State::CloseWait
             && matches!(ending, Ending::StillOpen | Ending::AgedOut)
+            && !conn.in_doubt
         {
-            self.held.entry(process).add_one(last.lasted.ns());
+            let since_known = last.known.since_ns.is_some();
+            let held = self.held.entry(process);
+            held.add_one(last.lasted.ns(), since_known);
         }
         let (again, _) = share::retransmits(diagnosis);
         if again > 0 {

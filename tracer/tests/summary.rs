@@ -56,6 +56,71 @@ fn leaks() -> [Outcome; 2] {
     })
 }
 
+/// Each direction says of how many connections its bytes are known: they need not be the same.
+#[test]
+fn bytes_are_those_of_the_connections_they_are_known_of() {
+    let [mut both, mut sent_only] = leaks();
+    (both.1.bytes_sent, both.1.bytes_received) = (Some(1), Some(20));
+    (sent_only.1.bytes_sent, sent_only.1.bytes_received) = (Some(300), None);
+    let outcomes = [both, sent_only];
+    let text = summary(SummaryFormat::Text, 3, &outcomes);
+    let row: Vec<&str> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("MOST BYTES, BY PROCESS"))
+        .find(|line| line.starts_with("nginx"))
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(row, ["nginx", "301", "B", "2", "20", "B", "1", "3"]);
+    let lines = lines(&summary(SummaryFormat::Jsonl, 3, &outcomes));
+    let nginx = of_type(&lines, "process")
+        .into_iter()
+        .find(|line| line["comm"] == "nginx")
+        .unwrap();
+    let told = ["", "_sent", "_received"].map(|of| &nginx[format!("without_bytes{of}")]);
+    assert_eq!(told, [2, 1, 2]);
+}
+
+/// What was found in `CLOSE_WAIT` may have been held for longer than it was seen.
+#[test]
+fn what_began_before_the_run_may_have_been_held_for_long() {
+    let [mut long, mut short] = leaks();
+    for (outcome, seen_s) in [(&mut long, 12), (&mut short, 9)] {
+        let (conn, diagnosis, _) = outcome;
+        let last = diagnosis.states.last_mut().unwrap();
+        last.since_ns = None;
+        last.duration_ns = Some(seen_s * samples::SECOND);
+        last.is_minimum = true;
+        conn.listed_ns = Some(conn.as_of_ns - seen_s * samples::SECOND);
+    }
+    let text = summary(SummaryFormat::Text, 3, &[long.clone(), short.clone()]);
+    let (_, held) = text.split_once("HELD IN CLOSE_WAIT BY").unwrap();
+    let row: Vec<&str> = held.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["nginx/77", "2", "1", "to", "2", ">12.00s"]);
+    let lines = lines(&summary(SummaryFormat::Jsonl, 3, &[long, short]));
+    let held = of_type(&lines, "close_wait")[0];
+    assert_eq!(
+        [&held["long"], &held["long_unknown"], &held["since_unknown"]],
+        [1, 1, 2]
+    );
+}
+
+/// What may have ended among lost transitions is held by nobody for all that is known.
+#[test]
+fn nobody_is_said_to_hold_what_may_be_over() {
+    let [mut over, mut forgotten] = leaks();
+    over.2 = Ending::MayBeOver;
+    forgotten.2 = Ending::AgedOut;
+    for (conn, diagnosis, _) in [&mut over, &mut forgotten] {
+        conn.in_doubt = true;
+        diagnosis.verdict = Verdict::Unknown;
+        diagnosis.states.last_mut().unwrap().duration_ns = None;
+    }
+    let text = summary(SummaryFormat::Text, 3, &[over, forgotten]);
+    assert!(!text.contains("HELD IN CLOSE_WAIT"), "{text}");
+    assert!(text.contains("what was seen does not tell"), "{text}");
+}
+
 fn everything() -> Vec<Outcome> {
     outcomes().into_iter().chain(leaks()).collect()
 }
@@ -120,12 +185,13 @@ fn for_people() {
     -> 93.184.215.14:443    3        ?     0  curl/1234
     -> 93.184.215.14:443    0        0     1  curl/1234
 
-    MOST BYTES, BY REMOTE ADDRESS  SENT  RECEIVED  COUNTED  NOT COUNTED
-    93.184.215.14                  78 B    5432 B        1           11
+    MOST BYTES, BY REMOTE ADDRESS  SENT  KNOWN OF  RECEIVED  KNOWN OF  CONNS
+    93.184.215.14                  78 B         1    5432 B         1     12
 
-    MOST BYTES, BY PROCESS  SENT  RECEIVED  COUNTED  NOT COUNTED
-    curl                    78 B    5432 B        2           10
-    # not counted: connections whose bytes are not known, the open ones among them
+    MOST BYTES, BY PROCESS  SENT  KNOWN OF  RECEIVED  KNOWN OF  CONNS
+    curl                    78 B         2    5432 B         2     12
+    # KNOWN OF: of how many connections the bytes before it are the sum; they are
+      not known of open ones
 
     MOST CONNECTIONS, BY REMOTE ADDRESS  CONNS  VERDICTS
     93.184.215.14                           12  3 closed, 1 refused, 1 timed_out,...

@@ -33,6 +33,8 @@ pub struct Held {
     pub connections: u64,
     /// Of these, held for [`LONG_HELD_NS`] or longer.
     pub long: u64,
+    /// Of all, those of which that is not known: their beginning was not seen, and what was seen is shorter.
+    pub long_unknown: u64,
     /// Of all, those held since a time that is not known.
     pub since_unknown: u64,
     /// The longest time of those that are known.
@@ -44,12 +46,15 @@ pub struct Held {
 pub const LONG_HELD_NS: u64 = 10_000_000_000;
 
 impl Held {
-    /// Takes in one held for a time.
-    pub(super) fn add_one(&mut self, held_ns: Option<u64>) {
+    /// Takes in one held for a time, at least; `since_known`: its beginning was seen.
+    pub(super) fn add_one(&mut self, held_ns: Option<u64>, since_known: bool) {
+        let is_long = held_ns.is_some_and(|ns| ns >= LONG_HELD_NS);
+        let since_known = since_known && held_ns.is_some();
         self.add(&Self {
             connections: 1,
-            long: u64::from(held_ns.is_some_and(|ns| ns >= LONG_HELD_NS)),
-            since_unknown: u64::from(held_ns.is_none()),
+            long: u64::from(is_long),
+            long_unknown: u64::from(!is_long && !since_known),
+            since_unknown: u64::from(!since_known),
             longest_ns: held_ns,
         });
     }
@@ -71,6 +76,7 @@ impl Sum for Held {
     fn add(&mut self, other: &Self) {
         self.connections += other.connections;
         self.long += other.long;
+        self.long_unknown += other.long_unknown;
         self.since_unknown += other.since_unknown;
         self.longest_ns = self.longest_ns.max(other.longest_ns);
     }

@@ -13,8 +13,12 @@ pub struct Share {
     pub verdicts: Verdicts,
     /// Payload sent.
     pub bytes_sent: u64,
+    /// Connections of which that is not known.
+    pub without_bytes_sent: u64,
     /// Payload received.
     pub bytes_received: u64,
+    /// Connections of which that is not known.
+    pub without_bytes_received: u64,
     /// Connections whose bytes are not known, in one direction or both.
     pub without_bytes: u64,
     /// SYNs, SYN-ACKs, data and FINs sent again.
@@ -66,9 +70,9 @@ impl Share {
         self.verdicts.add(diagnosis.verdict);
         add(&mut self.bytes_sent, bytes_sent.unwrap_or_default());
         add(&mut self.bytes_received, bytes_received.unwrap_or_default());
-        if bytes_sent.is_none() || bytes_received.is_none() {
-            self.without_bytes += 1;
-        }
+        self.without_bytes_sent += u64::from(bytes_sent.is_none());
+        self.without_bytes_received += u64::from(bytes_received.is_none());
+        self.without_bytes += u64::from(bytes_sent.is_none() || bytes_received.is_none());
         let (known, all_known) = retransmits(diagnosis);
         add(&mut self.retransmits, known);
         self.without_retransmits += u64::from(!all_known);
@@ -97,7 +101,12 @@ impl Sum for Share {
         self.verdicts.add_all(&other.verdicts);
         for (sum, more) in [
             (&mut self.bytes_sent, other.bytes_sent),
+            (&mut self.without_bytes_sent, other.without_bytes_sent),
             (&mut self.bytes_received, other.bytes_received),
+            (
+                &mut self.without_bytes_received,
+                other.without_bytes_received,
+            ),
             (&mut self.without_bytes, other.without_bytes),
             (&mut self.retransmits, other.retransmits),
             (&mut self.without_retransmits, other.without_retransmits),

@@ -189,6 +189,7 @@ impl Page<'_> {
             let Held {
                 connections,
                 long,
+                long_unknown,
                 since_unknown,
                 longest_ns,
             } = *held;
@@ -196,6 +197,7 @@ impl Page<'_> {
             line.number("long", Some(long));
             line.number("since_unknown", Some(since_unknown));
             line.number("longest_ns", longest_ns);
+            line.number("long_unknown", Some(long_unknown));
         });
     }
 
@@ -252,6 +254,8 @@ fn put_share(line: &mut Object<'_>, share: &Share) {
     line.number("without_bytes", Some(share.without_bytes));
     line.number("retransmits", Some(share.retransmits));
     line.number("without_retransmits", Some(share.without_retransmits));
+    line.number("without_bytes_sent", Some(share.without_bytes_sent));
+    line.number("without_bytes_received", Some(share.without_bytes_received));
 }
 
 fn put_who(line: &mut Object<'_>, who: &Who) {

@@ -264,7 +264,10 @@ impl Page<'_> {
                 table.push([
                     name,
                     format!("{mark}{}", held.connections),
-                    format!("{mark}{}", held.long),
+                    match held.long_unknown {
+                        0 => format!("{mark}{}", held.long),
+                        more => format!("{mark}{} to {}", held.long, held.long + more),
+                    },
                     held.longest_ns
                         .map_or_else(|| "?".to_owned(), |ns| format!(">{}", human(ns))),
                 ]);

@@ -21,7 +21,9 @@ pub(super) fn write(out: &mut BytesMut, page: &Page<'_>) {
     by_addr.write(out, page.color, &[]);
     let (by_comm, more) = bytes(page, "MOST BYTES, BY PROCESS", &stats.processes, comm);
     let note = (uncounted || more).then(|| {
-        "not counted: connections whose bytes are not known, the open ones among them".to_owned()
+        "KNOWN OF: of how many connections the bytes before it are the sum; they are not known of \
+         open ones"
+            .to_owned()
     });
     by_comm.write(out, page.color, note.as_slice());
 
@@ -37,7 +39,7 @@ pub(super) fn write(out: &mut BytesMut, page: &Page<'_>) {
     );
 }
 
-/// Payload by key, and whether that of some connections is not in it.
+/// Payload by key, of how many connections each sum is, and whether some are in none.
 fn bytes<K: Eq + Hash + Ord + Clone>(
     page: &Page<'_>,
     title: &'static str,
@@ -47,9 +49,10 @@ fn bytes<K: Eq + Hash + Ord + Clone>(
     let mut table = Table::new(&[
         (title, Left),
         ("SENT", Right),
+        ("KNOWN OF", Right),
         ("RECEIVED", Right),
-        ("COUNTED", Right),
-        ("NOT COUNTED", Right),
+        ("KNOWN OF", Right),
+        ("CONNS", Right),
     ]);
     let mut uncounted = false;
     page.rank(
@@ -59,12 +62,14 @@ fn bytes<K: Eq + Hash + Ord + Clone>(
         |name, share, mark| {
             uncounted |= share.without_bytes > 0;
             let connections = share.verdicts.connections();
+            let known_of = |without| format!("{mark}{}", connections.saturating_sub(without));
             table.push([
                 name,
                 format!("{mark}{}", words::bytes(share.bytes_sent)),
+                known_of(share.without_bytes_sent),
                 format!("{mark}{}", words::bytes(share.bytes_received)),
-                format!("{mark}{}", connections.saturating_sub(share.without_bytes)),
-                format!("{mark}{}", share.without_bytes),
+                known_of(share.without_bytes_received),
+                known_of(0),
             ]);
         },
     );
