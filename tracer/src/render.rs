@@ -45,7 +45,7 @@ pub use closing::{closing_words, losses};
 pub use csv::Csv;
 pub use jsonl::{Jsonl, SCHEMA_VERSION};
 pub use perfetto::Perfetto;
-pub(crate) use plain::{is_plain, push_plain};
+pub(crate) use plain::{is_plain, plain, push_plain};
 pub use report::{LISTED_MAX, Report};
 pub use summary::{Summary, SummaryFormat};
 pub use text::Text;

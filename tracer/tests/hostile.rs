@@ -12,10 +12,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
 use tracer::batch::Batch;
+use tracer::diagnose::Sources;
 use tracer::record::frame::{Context, HEAD, Head, Kind, Maker, Opener};
 use tracer::record::row;
-use tracer::session::Session;
+use tracer::record::{Header, RecordedFilter};
+use tracer::session::{
+    HookReport, HookStatus, LOST_REENTRY, Session, SnapshotReport, SnapshotStatus,
+};
 
 /// Of a process that reads a recording, above what it takes to read a small one.
 const MOST_BYTES: u64 = 48 << 20;
@@ -119,7 +124,7 @@ fn the_output_itself_says_what_is_not_in_it() {
         }
         let run = tracer(&["replay", "-o", "jsonl"], &file, Stdio::null());
         let out = String::from_utf8(run.stdout).unwrap();
-        let end: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+        let end: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
         let after = &end["missing"]["after"];
         assert_eq!(
             *after,
@@ -162,7 +167,7 @@ fn the_output_itself_says_what_stands_in_it_twice_or_too_late() {
             let out = String::from_utf8(run.stdout).unwrap();
             if command.contains(&"jsonl") {
                 let end = out.lines().last().unwrap();
-                let end: serde_json::Value = serde_json::from_str(end).unwrap();
+                let end: Value = serde_json::from_str(end).unwrap();
                 assert!(end["missing"][field].as_u64() > Some(0), "{end}");
                 assert!(run.stderr.contains(words), "{command:?}: {}", run.stderr);
             } else {
@@ -321,6 +326,92 @@ fn what_a_file_says_does_not_reach_the_terminal_as_it_is() {
             "{}",
             String::from_utf8_lossy(&bytes)
         );
+    }
+}
+
+/// The places of all strings in it, as JSON pointers.
+fn strings(value: &Value, place: &str, found: &mut Vec<String>) {
+    match value {
+        Value::String(_) => found.push(place.to_owned()),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                strings(item, &format!("{place}/{index}"), found);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                strings(
+                    member,
+                    &format!("{place}/{}", name.replace('/', "~1")),
+                    found,
+                );
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[test]
+fn no_string_of_a_header_reaches_the_reader_as_it_is() {
+    const HOSTILE: &str = "a\u{1b}[2J\u{9b}1m\u{202e}b\rc\nforged";
+    let scratch = Scratch::new("strings");
+    let pair = |name: &str| (name.to_owned(), "because".to_owned());
+    let hook = |status| HookReport {
+        name: "hook".to_owned(),
+        purpose: "purpose".to_owned(),
+        status,
+    };
+    let session = Session {
+        tracer_version: "1".to_owned(),
+        host: "host".to_owned(),
+        kernel: "6".to_owned(),
+        arch: "arch".to_owned(),
+        boot_id: Some("boot".to_owned()),
+        filters: vec![pair("port")],
+        hooks: vec![
+            hook(HookStatus::Attached),
+            hook(HookStatus::Unavailable("why".to_owned())),
+        ],
+        missing_fields: vec![pair(LOST_REENTRY), pair("field")],
+        snapshot: SnapshotReport {
+            status: SnapshotStatus::Partial,
+            missing: vec![pair("netns")],
+            ..SnapshotReport::default()
+        },
+        ..Session::default()
+    };
+    let whole = Header::new(
+        "x".to_owned(),
+        session,
+        Sources::default(),
+        RecordedFilter::default(),
+    );
+    let whole = serde_json::to_value(whole).unwrap();
+    let mut places = Vec::new();
+    strings(&whole, "", &mut places);
+    assert!(places.len() > 20, "{places:?}");
+    for place in places {
+        let mut crafted = whole.clone();
+        *crafted.pointer_mut(&place).unwrap() = HOSTILE.into();
+        let path = scratch.put("crafted", header(&crafted.to_string()));
+        for arguments in [
+            &["replay", "-o", "text"][..],
+            &["replay", "-o", "timeline"],
+            &["replay", "-o", "jsonl"],
+            &["replay", "-o", "csv"],
+            &["summary"],
+            &["summary", "-o", "jsonl"],
+            &["report"],
+        ] {
+            let ran = tracer(arguments, &path, Stdio::null());
+            for text in [String::from_utf8(ran.stdout).unwrap(), ran.stderr] {
+                let is_raw = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+                let raw = text
+                    .lines()
+                    .find(|line| line.contains(is_raw) || line.starts_with("forged"));
+                assert_eq!(raw, None, "{place}: {arguments:?}");
+            }
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::kernel::{
     raise_file_limit,
 };
 use crate::pipeline::{self, Feed, Stop, View};
-use crate::render::Render;
+use crate::render::{Render, plain};
 use crate::session::{ClockMap, HookReport, HookStatus, Session, SnapshotReport};
 use crate::state::State;
 use crate::track::{MiniSight, TimeWait, Tracker, TrackerConfig};
@@ -368,9 +368,9 @@ pub(super) fn tell_what_is_lacking(session: &Session) -> bool {
         .map(|(field, why)| (field, why));
     let snapshot = session.snapshot.missing.iter();
     for (what, reason) in snapshot {
-        talk(&format!(
+        talk(&plain(&format!(
             "note: connections older than the trace, without {what}: {reason}"
-        ));
+        )));
     }
     let mut by_reason: Vec<(&String, Vec<&str>)> = Vec::new();
     for (name, reason) in hooks.chain(fields) {
@@ -380,7 +380,8 @@ pub(super) fn tell_what_is_lacking(session: &Session) -> bool {
         }
     }
     for (reason, names) in by_reason {
-        talk(&format!("note: without {}: {reason}", enumerate(&names)));
+        let line = format!("note: without {}: {reason}", enumerate(&names));
+        talk(&plain(&line));
     }
     let is_missing = |hook: &HookReport| matches!(hook.status, HookStatus::Unavailable(_));
     session.hooks.iter().any(is_missing)

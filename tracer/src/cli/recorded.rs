@@ -21,7 +21,7 @@ use crate::kernel::machine_facts;
 use crate::pipeline::{Consumer as _, Stop, View};
 use crate::record::frame::Counts;
 use crate::record::{self, Author, Close, Damage, Header, OpenError, Recording, Step, open};
-use crate::render::Render;
+use crate::render::{Render, plain};
 use crate::session::{ClockMap, Missing, MissingEnd, Session};
 use crate::track::{MiniSight, Tracker, TrackerConfig, WARM_GROUP};
 
@@ -78,8 +78,8 @@ impl<'a> Recorded<'a> {
         let session = &header.session;
         format!(
             "session {} of {}, begun {}",
-            header.id,
-            session.host,
+            plain(&header.id),
+            plain(&session.host),
             time(&session.clock, session.clock.mono_ns)
         )
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::plain::plain;
 use super::time::human;
 use super::vocab::{self, loss_reasons};
 use crate::diagnose::Verdict;
@@ -99,7 +100,7 @@ pub(super) fn push_losses(out: &mut String, totals: &Totals, uncounted: Option<&
         }
     }
     if let Some(reason) = uncounted {
-        let _ = writeln!(out, "events may be lost uncounted: {reason}");
+        let _ = writeln!(out, "events may be lost uncounted: {}", plain(reason));
     }
     for part in missing_parts(&totals.missing) {
         let _ = writeln!(out, "missing: {}", part.words);

@@ -38,6 +38,13 @@ pub(crate) fn push_plain(out: &mut String, bytes: &[u8]) {
     }
 }
 
+/// Text as [`push_plain`] shows it.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    push_plain(&mut out, text.as_bytes());
+    out
+}
+
 /// Columns that plain text takes on a terminal.
 pub(crate) fn columns(text: &str) -> usize {
     if text.is_ascii() {

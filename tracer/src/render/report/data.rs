@@ -15,6 +15,7 @@ use crate::diagnose::{RESET_REASONS, Verdict};
 use crate::event::Protocol;
 use crate::hints::Told;
 use crate::render::closing::{MissingPlace, doubled, missing_parts};
+use crate::render::plain::plain;
 use crate::render::time::UtcStamp;
 use crate::render::{fields, states, vocab};
 use crate::session::{ClockMap, HookStatus, Lost, Session, Totals};
@@ -115,21 +116,29 @@ fn facts(session: &Session) -> Value {
         let (status, reason) = match &hook.status {
             HookStatus::Attached => ("attached", None),
             HookStatus::NotNeeded => ("not_needed", None),
-            HookStatus::Unavailable(why) => ("unavailable", Some(why)),
+            HookStatus::Unavailable(why) => ("unavailable", Some(plain(why))),
         };
-        json!({"name": hook.name, "purpose": hook.purpose, "status": status, "reason": reason})
+        json!({
+            "name": plain(&hook.name),
+            "purpose": plain(&hook.purpose),
+            "status": status,
+            "reason": reason,
+        })
     });
+    let filters = session.filters.iter();
     let missing = session.missing_fields.iter();
     json!({
-        "tracer_version": session.tracer_version,
-        "host": session.host,
-        "kernel": session.kernel,
-        "arch": session.arch,
-        "boot_id": session.boot_id,
-        "filters": session.filters,
+        "tracer_version": plain(&session.tracer_version),
+        "host": plain(&session.host),
+        "kernel": plain(&session.kernel),
+        "arch": plain(&session.arch),
+        "boot_id": session.boot_id.as_deref().map(plain),
+        "filters": filters
+            .map(|(name, value)| [plain(name), plain(value)])
+            .collect::<Vec<_>>(),
         "hooks": hooks.collect::<Vec<_>>(),
         "missing_fields": missing
-            .map(|(name, reason)| json!({"name": name, "reason": reason}))
+            .map(|(name, reason)| json!({"name": plain(name), "reason": plain(reason)}))
             .collect::<Vec<_>>(),
     })
 }
@@ -204,7 +213,7 @@ fn sums(session: &Session, totals: &Totals) -> Value {
             }))
             .collect::<Vec<_>>(),
         "doubled": doubled(&totals.missing),
-        "uncounted": session.uncounted_losses(),
+        "uncounted": session.uncounted_losses().map(plain),
     })
 }
 

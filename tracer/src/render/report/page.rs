@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 use sha2::{Digest, Sha256};
 
 use crate::render::closing::closing_words;
+use crate::render::plain::plain;
 use crate::render::time::UtcStamp;
 use crate::session::{Session, Totals};
 
@@ -43,7 +44,7 @@ pub(super) fn write(out: &mut BytesMut, session: &Session, totals: &Totals, data
         .format(session.clock.wall_ns)
         .get(..10)
         .unwrap_or_default();
-    let title = format!("tracer: {}, {date}", session.host);
+    let title = format!("tracer: {}, {date}", plain(&session.host));
     let summary = closing_words(totals, session.uncounted_losses());
     for piece in PAGE.split("{{").flat_map(|piece| piece.split("}}")) {
         match piece {

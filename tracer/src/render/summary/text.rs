@@ -11,7 +11,7 @@ use super::table::{Align, Table, WIDTH};
 use super::{Sheet, times, traffic, words};
 use crate::diagnose::{Verdict, reset_reason_meaning};
 use crate::render::closing::{push_losses, push_seen};
-use crate::render::plain::push_plain;
+use crate::render::plain::{plain, push_plain};
 use crate::render::states::wrapped;
 use crate::render::time::{LocalClock, human};
 use crate::render::vocab;
@@ -65,24 +65,19 @@ impl Page<'_> {
         let totals = self.sheet.totals;
         let mut remarks = Vec::new();
         if let Some(session) = self.sheet.session {
-            let mut host = String::new();
-            push_plain(&mut host, session.host.as_bytes());
             let mut clock = LocalClock::new(self.sheet.options.time_zone.clone());
             let (day, time) = clock.format(session.clock.wall_ns);
             let time = time.split('.').next().unwrap_or_default();
             remarks.push(format!(
-                "{host}, Linux {}: {} from {time} on {day}",
-                session.kernel,
+                "{}, Linux {}: {} from {time} on {day}",
+                plain(&session.host),
+                plain(&session.kernel),
                 human(totals.duration_ns)
             ));
             let filters: Vec<_> = session
                 .filters
                 .iter()
-                .map(|(name, value)| {
-                    let mut text = format!("{name}=");
-                    push_plain(&mut text, value.as_bytes());
-                    text
-                })
+                .map(|(name, value)| plain(&format!("{name}={value}")))
                 .collect();
             if !filters.is_empty() {
                 remarks.push(format!("only {}", filters.join(" ")));
