@@ -415,6 +415,30 @@ fn no_string_of_a_header_reaches_the_reader_as_it_is() {
     }
 }
 
+#[test]
+fn what_is_read_is_not_replaced() {
+    let scratch = Scratch::new("replaced");
+    let bytes = fs::read(sample("outcomes.tracer")).unwrap();
+    let path = scratch.put("one", &bytes);
+    let link = scratch.0.join("link");
+    fs::hard_link(&path, &link).unwrap();
+    let export = ["export", "--format", "jsonl"];
+    for command in [&["report"][..], &export] {
+        for output in [&path, &link] {
+            for (input, stdin) in [
+                (path.as_path(), Stdio::null()),
+                (Path::new("-"), File::open(&path).unwrap().into()),
+            ] {
+                let to = ["--force", "-o", output.to_str().unwrap()];
+                let ran = tracer(&[command, &to].concat(), input, stdin);
+                assert_eq!(ran.code, Some(5), "{}", ran.stderr);
+                assert!(ran.stderr.contains("is what is read"), "{}", ran.stderr);
+                assert!(fs::read(&path).unwrap() == bytes);
+            }
+        }
+    }
+}
+
 /// The most memory that it takes to read a file, in bytes, and what was said.
 fn peak(path: &Path) -> (u64, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_tracer"))

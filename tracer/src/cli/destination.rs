@@ -1,7 +1,7 @@
 //! Where an output goes: to standard output, or into a file that is there once it is complete.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::FileArgs;
 use super::exit::{Exit, Failure, talk};
@@ -27,8 +27,8 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// What `-o` says. Fails if there is something that must not be replaced.
-    pub(super) fn new(arguments: &FileArgs) -> Result<Self, Failure> {
+    /// What `-o` says. Fails if there is something that must not be replaced, as the `inputs` are.
+    pub(super) fn new(arguments: &FileArgs, inputs: &[PathBuf]) -> Result<Self, Failure> {
         let Some(path) = &arguments.output else {
             return Ok(Self::Stdout);
         };
@@ -37,6 +37,7 @@ impl Destination {
         }
         let place = Place::new(path, arguments.force, sudo_caller())?;
         place.check()?;
+        place.check_apart_from(inputs)?;
         Ok(Self::File {
             path: shown(path),
             place: Some(place),

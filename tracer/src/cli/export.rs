@@ -9,7 +9,7 @@ use crate::track::TimeWait;
 
 pub(super) fn run(arguments: &ExportArgs) -> Result<Exit, Failure> {
     let format = arguments.format;
-    let to = Destination::new(&arguments.file)?;
+    let to = Destination::new(&arguments.file, &arguments.source.files)?;
     if format == ExportFormat::Perfetto && to.is_terminal() {
         return Err(Failure::new(
             Exit::Usage,

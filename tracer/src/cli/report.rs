@@ -11,7 +11,7 @@ use crate::render::Report;
 use crate::track::TimeWait;
 
 pub(super) fn run(arguments: &ReportArgs) -> Result<Exit, Failure> {
-    let to = Destination::new(&arguments.file)?;
+    let to = Destination::new(&arguments.file, &arguments.source.files)?;
     if to.is_terminal() {
         return Err(Failure::new(
             Exit::Usage,

@@ -39,6 +39,9 @@ pub enum FileError {
     /// It is there and not complete yet.
     #[error("{0} is still being written by another tracer, and is not replaced")]
     Busy(String),
+    /// It is what is to be read.
+    #[error("{0} is what is read, and is not replaced\nhint: choose another name")]
+    Input(String),
     /// The path has no file name.
     #[error("{0} names no file")]
     NoName(String),
@@ -196,6 +199,26 @@ impl Place {
     /// Fails if a file of this place's name must not be made.
     pub fn check(&self) -> Result<(), FileError> {
         self.may_replace(&self.name).map(drop)
+    }
+
+    /// Fails if what a file of this place's name would replace is one of these, whatever its path. `-` is
+    /// standard input.
+    pub fn check_apart_from(&self, inputs: &[PathBuf]) -> Result<(), FileError> {
+        let Ok(there) = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return Ok(());
+        };
+        let is_there = |input: &PathBuf| {
+            let status = if input == Path::new("-") {
+                rustix::fs::fstat(io::stdin())
+            } else {
+                rustix::fs::stat(input)
+            };
+            status.is_ok_and(|read| (read.st_dev, read.st_ino) == (there.st_dev, there.st_ino))
+        };
+        if inputs.iter().any(is_there) {
+            return Err(FileError::Input(self.path(&self.name)));
+        }
+        Ok(())
     }
 
     /// Fails if a part of an earlier recording of this name must not be replaced, however late it would be
