@@ -298,6 +298,7 @@ impl Place {
             None => Some("was moved away"),
             Some(there) if there != (held.dev(), held.ino()) => Some("was replaced"),
             Some(_) if held.len() < size => Some("was cut short"),
+            Some(_) if held.len() > size => Some("was written to by others"),
             Some(_) => None,
         })
     }

@@ -487,7 +487,7 @@ fn a_forced_set_leaves_nothing_of_the_one_before() {
 #[test]
 fn a_file_that_is_taken_away_is_told() {
     type Change = fn(&Path);
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 5] = [
         ("removed", |path| std::fs::remove_file(path).unwrap()),
         ("moved", |path| {
             std::fs::rename(path, path.with_extension("old")).unwrap();
@@ -497,6 +497,10 @@ fn a_file_that_is_taken_away_is_told() {
             std::fs::write(path, "").unwrap();
         }),
         ("cut short", |path| std::fs::write(path, "").unwrap()),
+        ("by others", |path| {
+            let file = std::fs::OpenOptions::new().write(true).open(path);
+            file.unwrap().set_len(5 << 20).unwrap();
+        }),
     ];
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -494,7 +494,7 @@ impl Writer {
         }
     }
 
-    /// That a file is written to does not say that it can be found, and that nobody cut it.
+    /// That a file is written to does not say that it can be found, and that nobody else changed it.
     fn ensure_it_is_there(&self) -> Result<(), WriteError> {
         let (Target::Files(place), Some((name, size))) = (&self.target, self.files.back()) else {
             return Ok(());
