@@ -209,8 +209,12 @@ impl Missing {
 pub enum MissingEnd {
     /// It goes on in a file that was not given.
     OtherFile,
-    /// The last file has no end: it was cut off, or is still being written.
+    /// The last file has no end, and nobody writes to it.
     CutOff,
+    /// The last file has no end yet.
+    StillWritten,
+    /// The last file has no end: it was cut off, or is still being written.
+    Endless,
     /// Reading was interrupted.
     Interrupted,
 }

@@ -439,6 +439,52 @@ fn what_is_read_is_not_replaced() {
     }
 }
 
+#[test]
+fn a_recording_that_nobody_writes_to_is_not_said_to_be_still_written() {
+    let scratch = Scratch::new("gone");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let boot_id = boot_id.trim();
+    for (arguments, locked, words) in [
+        (&["replay", "-f"][..], true, "the recording was cut off\n"),
+        (
+            &["replay"],
+            false,
+            "was cut off, or is still being written\n",
+        ),
+    ] {
+        let json = format!(
+            r#"{{"format":1,"id":"x","locked":{locked},"session":{{"boot_id":"{boot_id}"}}}}"#
+        );
+        let path = scratch.put("cut", header(&json));
+        let ran = tracer(arguments, &path, Stdio::null());
+        assert_eq!(
+            locked,
+            ran.stderr.contains("nobody writes to it any more"),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused_in_words() {
+    let cases: [(&[&str], &str, i32, &str); 2] = [
+        (&["replay", "-"], "-", 1, "standard input is named twice"),
+        (
+            &["record", "--keep", "4294967296", "-o"],
+            "-",
+            2,
+            "1 to 4294967295",
+        ),
+    ];
+    for (arguments, last, code, words) in cases {
+        let ran = tracer(arguments, Path::new(last), Stdio::null());
+        assert_eq!(ran.code, Some(code), "{}", ran.stderr);
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    }
+}
+
 /// The most memory that it takes to read a file, in bytes, and what was said.
 fn peak(path: &Path) -> (u64, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_tracer"))

@@ -366,7 +366,11 @@ impl Notes {
             HowItEnds::Read(end) => match end.how {
                 Close::Whole => None,
                 Close::ContinuedElsewhere => Some(MissingEnd::OtherFile),
-                Close::Cut { .. } => Some(MissingEnd::CutOff),
+                Close::Cut { .. } => Some(match self.author {
+                    Author::Gone => MissingEnd::CutOff,
+                    Author::AtWork => MissingEnd::StillWritten,
+                    Author::Unknown => MissingEnd::Endless,
+                }),
             },
         };
         let (misplaced, doubled) = match self.how_it_ends {

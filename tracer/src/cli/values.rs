@@ -170,7 +170,7 @@ pub(super) fn file_bytes(text: &str) -> Result<u64, String> {
 
 pub(super) fn files(text: &str) -> Result<u32, String> {
     match text.parse() {
-        Ok(0) | Err(_) => Err("write a number of files, 1 or more".to_owned()),
+        Ok(0) | Err(_) => Err(format!("write a number of files, 1 to {}", u32::MAX)),
         Ok(count) => Ok(count),
     }
 }

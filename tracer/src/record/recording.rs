@@ -47,6 +47,9 @@ pub enum OpenError {
         /// What to do.
         hint: &'static str,
     },
+    /// It can be read once only.
+    #[error("standard input is named twice, and can be read once")]
+    StdinTwice,
     /// There is nothing in it.
     #[error("{path} is empty")]
     Empty {
@@ -188,6 +191,10 @@ pub enum Close {
 /// Opens the recordings in these files, each session once, in the order of their beginnings. `-` is
 /// standard input.
 pub fn open(paths: &[PathBuf]) -> Result<Vec<Recording>, OpenError> {
+    let from_stdin = paths.iter().filter(|path| is_stdin(path));
+    if from_stdin.count() > 1 {
+        return Err(OpenError::StdinTwice);
+    }
     let mut found: Vec<(Header, Vec<Part>)> = Vec::new();
     for path in paths {
         let (header, opened) = open_part(path)?;
@@ -558,7 +565,7 @@ fn total(lost: Lost, base: &Lost, damaged: &Lost) -> Lost {
 
 /// Opens a file as far as its header. The reader comes along where it cannot be had again.
 fn open_part(path: &Path) -> Result<(Header, Option<Reader<Source>>), OpenError> {
-    if path == Path::new("-") {
+    if is_stdin(path) {
         let mut reader = reader_of(Box::new(io::stdin()), path)?;
         let header = first_header(&mut reader, path)?;
         return Ok((header, Some(reader)));
@@ -658,8 +665,12 @@ fn open_file(path: &Path) -> Result<File, OpenError> {
     })
 }
 
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 fn name(path: &Path) -> String {
-    if path == Path::new("-") {
+    if is_stdin(path) {
         "standard input".to_owned()
     } else {
         files::shown(path)

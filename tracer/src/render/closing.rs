@@ -169,7 +169,11 @@ pub(super) fn missing_parts(missing: &Missing) -> Vec<MissingPart> {
             MissingEnd::OtherFile => {
                 "what came after the end: the session goes on in a file that was not given"
             }
-            MissingEnd::CutOff => {
+            MissingEnd::CutOff => "what came after the end: the recording was cut off",
+            MissingEnd::StillWritten => {
+                "what came after the end: the recording is still being written"
+            }
+            MissingEnd::Endless => {
                 "what came after the end: the recording was cut off, or is still being written"
             }
             MissingEnd::Interrupted => "what came after the end: reading it was interrupted",
@@ -256,7 +260,7 @@ mod tests {
             missing: Missing {
                 files_before: 2,
                 transitions_before: 1,
-                after: Some(MissingEnd::CutOff),
+                after: Some(MissingEnd::Endless),
                 damages: 1,
                 damaged_bytes: 40,
                 damages_uncounted: 1,

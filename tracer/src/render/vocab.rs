@@ -167,7 +167,7 @@ pub(crate) fn snapshot_status(status: SnapshotStatus) -> &'static str {
 pub(crate) fn missing_end(end: MissingEnd) -> &'static str {
     match end {
         MissingEnd::OtherFile => "other_file",
-        MissingEnd::CutOff => "cut_off",
+        MissingEnd::CutOff | MissingEnd::StillWritten | MissingEnd::Endless => "cut_off",
         MissingEnd::Interrupted => "interrupted",
     }
 }
@@ -277,6 +277,15 @@ pub(crate) fn others(conn: &Connection) -> usize {
     holders.map_or(0, |holders| holders.len().saturating_sub(1))
 }
 
+/// Appends a command name, in quotes where nothing of it would be seen.
+pub(crate) fn push_comm(out: &mut String, comm: &[u8]) {
+    if comm.iter().all(|byte| *byte == b' ') {
+        let _ = write!(out, "\"{}\"", " ".repeat(comm.len()));
+    } else {
+        push_plain(out, comm);
+    }
+}
+
 /// Appends `curl/1234`; in parentheses while it is only the listener's owner; `-` for nobody known.
 /// `others` more hold the connection.
 pub(crate) fn push_owner(out: &mut String, owner: &Owner, others: usize) {
@@ -290,8 +299,7 @@ pub(crate) fn push_owner(out: &mut String, owner: &Owner, others: usize) {
         out.push('(');
     }
     match comm {
-        Some(comm) if comm.as_bytes().is_empty() => out.push_str("\"\""),
-        Some(comm) => push_plain(out, comm.as_bytes()),
+        Some(comm) => push_comm(out, comm.as_bytes()),
         None => out.push('?'),
     }
     out.push('/');
@@ -407,6 +415,20 @@ mod tests {
     fn shown(addr: &str, port: u16, known: bool) -> String {
         let addr = addr.parse().unwrap();
         endpoint(Endpoint { addr, port }, known).to_string()
+    }
+
+    #[test]
+    fn a_name_of_nothing_visible_is_seen() {
+        for (name, shown) in [
+            ("", "\"\""),
+            ("  ", "\"  \""),
+            (" a", " a"),
+            ("\t", "\\x09"),
+        ] {
+            let mut text = String::new();
+            push_comm(&mut text, name.as_bytes());
+            assert_eq!(text, shown);
+        }
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use crate::diagnose::Verdict;
 use crate::event::Comm;
-use crate::render::plain::push_plain;
-use crate::render::vocab::{self, push_owner};
+use crate::render::vocab::{self, push_comm, push_owner};
 use crate::state::State;
 use crate::stats::{Process, Share, Who};
 use crate::track::{Owner, OwnerSource, Role};
@@ -55,10 +54,9 @@ pub(super) fn port(port: Option<u16>) -> String {
 pub(super) fn comm(comm: Option<Comm>) -> String {
     match comm {
         None => "-".to_owned(),
-        Some(comm) if comm.as_bytes().is_empty() => "\"\"".to_owned(),
         Some(comm) => {
             let mut text = String::new();
-            push_plain(&mut text, comm.as_bytes());
+            push_comm(&mut text, comm.as_bytes());
             text
         }
     }
