@@ -115,7 +115,8 @@ impl<'a> Told<'a> {
                 .lines
                 .get(&step.conn.to_string())
                 .with_context(|| format!("a connection goes on that does not end: {step:?}"))?;
-            let begins = |span: &Span| span.state == step.to && span.start == Some(step.ts);
+            let start = line.wall_clock(step.mono_ns)?;
+            let begins = |span: &Span| span.state == step.to && span.start == Some(start);
             let ends = |span: &Span| {
                 span.state == step.from
                     && (step.in_state_ns.is_none() || span.duration_ns == step.in_state_ns)
@@ -330,10 +331,11 @@ fn spans_are_as_reported(
             let mut later = told.continued.iter();
             later.any(|later| later.conn == line.conn && later.to == span.state)
         };
+        let start = Some(line.wall_clock(step.mono_ns)?);
         ensure!(
-            span.start == Some(step.ts)
-                || (began_unseen && span.start <= Some(step.ts))
-                || (span.start >= Some(step.ts) && began_later()),
+            span.start == start
+                || (began_unseen && span.start <= start)
+                || (span.start >= start && began_later()),
             "{} does not begin with the transition into it, at {}: {line:?}",
             span.state,
             step.ts

@@ -75,6 +75,8 @@ pub(crate) struct Transition {
 /// A `connection` line.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Connection {
+    pub(crate) ts: jiff::Timestamp,
+    pub(crate) mono_ns: u64,
     pub(crate) conn: Value,
     /// None of one that was there before and had no transition.
     pub(crate) sk: Option<String>,
@@ -133,10 +135,19 @@ pub(crate) struct Span {
     pub(crate) within_ns: Option<u64>,
 }
 
+impl Connection {
+    /// The wall-clock time of an instant, as this line has it: the clock may have been set since another line was
+    /// written.
+    pub(crate) fn wall_clock(&self, mono_ns: u64) -> Result<jiff::Timestamp> {
+        let since_ns = i128::from(mono_ns) - i128::from(self.mono_ns);
+        let ns = self.ts.as_nanosecond() + since_ns;
+        Ok(jiff::Timestamp::from_nanosecond(ns)?)
+    }
+}
+
 /// A `continued` line: a connection that goes on after its socket was closed.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Continued {
-    pub(crate) ts: jiff::Timestamp,
     pub(crate) mono_ns: u64,
     pub(crate) conn: Value,
     pub(crate) from: String,
