@@ -200,9 +200,13 @@ impl Tracer {
     }
 }
 
+/// What a line of text says of a change that the tracepoint does not tell of.
+const UNTOLD: &[u8] = b"after the socket was closed";
+
 /// Whether a line is about a transition, and one of its numbers is a port of the storm.
 fn is_of_the_storm(line: &[u8]) -> bool {
-    let about_one_transition = !line.starts_with(b"#") && !line.starts_with(b"{")
+    let is_told = !line.windows(UNTOLD.len()).any(|part| part == UNTOLD);
+    let about_one_transition = !line.starts_with(b"#") && !line.starts_with(b"{") && is_told
         || line.starts_with(b"{\"type\":\"transition\"");
     about_one_transition
         && line
@@ -226,6 +230,10 @@ mod tests {
                 false,
             ),
             ("# lost 20000", false),
+            (
+                "12:00:00.1 x/1 127.0.0.1:20000 127.0.0.1:7 FIN_WAIT_2 -> TIME_WAIT 1s after the socket was closed",
+                false,
+            ),
         ] {
             assert_eq!(is_of_the_storm(line.as_bytes()), expected, "{line}");
         }
