@@ -145,11 +145,16 @@ pub(super) fn missing_parts(missing: &Missing) -> Vec<MissingPart> {
         parts.push(MissingPart { place, words });
     }
     if missing.damages > 0 {
-        let mut words = format!(
-            "what stood in {} of the recording ({})",
-            count(missing.damages, "damaged place", "damaged places"),
-            count(missing.damaged_bytes, "byte", "bytes"),
-        );
+        let mut words = if missing.damaged_bytes == 0 {
+            let parts = count(missing.damages, "part", "parts");
+            format!("what stood in {parts} of the recording that cannot be found")
+        } else {
+            format!(
+                "what stood in {} of the recording ({})",
+                count(missing.damages, "damaged place", "damaged places"),
+                count(missing.damaged_bytes, "byte", "bytes"),
+            )
+        };
         if missing.damages_uncounted > 0 {
             words.push_str(": how much that was is not known");
         }
@@ -277,6 +282,22 @@ mod tests {
         missing: 7 records behind later ones: name the files one by one instead of joining them
         missing: what came after the end: the recording was cut off, or is still being written
         doubled: 30 records of the recording more than once, looked at once
+        ");
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_called_damaged() {
+        let totals = Totals {
+            missing: Missing {
+                damages: 2,
+                ..Missing::default()
+            },
+            ..Totals::default()
+        };
+        insta::assert_snapshot!(closing_words(&totals, None), @r"
+        0 transitions of 0 connections or listeners shown in 0ns
+        no event was lost in what was read
+        missing: what stood in 2 parts of the recording that cannot be found
         ");
     }
 
