@@ -1,7 +1,6 @@
 //! Records copied out of the ring buffer, or read from a recording.
 //!
-//! The copy makes room in the ring at once, and lets the counters of lost events be read after the
-//! records and before they are handled: what was lost before any of them is then known in time.
+//! The copy makes room in the ring at once, before the records are handled.
 
 /// Records in the order of the ring buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +20,13 @@ impl Batch {
     pub fn push(&mut self, record: &[u8]) {
         self.bytes.extend_from_slice(record);
         self.ends.push(self.bytes.len());
+    }
+
+    /// Appends all records of another one.
+    pub fn append(&mut self, other: &Self) {
+        for record in other.iter() {
+            self.push(record);
+        }
     }
 
     /// Number of records.

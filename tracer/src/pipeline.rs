@@ -86,9 +86,7 @@ pub async fn list_sockets(
         mut records,
         report,
     } = taking.finish();
-    for event in events.iter() {
-        records.push(event);
-    }
+    records.append(&events);
     (records, report)
 }
 

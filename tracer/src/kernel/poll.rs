@@ -115,9 +115,7 @@ impl Poller {
     /// Puts what became known into `found`.
     pub fn collect(&self, found: &mut Batch) {
         for news in self.news.try_iter() {
-            for record in news.iter() {
-                found.push(record);
-            }
+            found.append(&news);
         }
     }
 
@@ -130,9 +128,7 @@ impl Poller {
             .news
             .recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
-            for record in news.iter() {
-                found.push(record);
-            }
+            found.append(&news);
         }
         found
     }
