@@ -106,7 +106,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         }
         wire::KIND_SOCKET => {
             let (record, rest) = take::<wire::SocketRecord>(bytes).ok_or(cut.clone())?;
-            let owners = processes(rest, record.owners).ok_or(cut)?;
+            let owners = processes(rest, record.owners)
+                .map(|owner| owner.as_ref().map(process))
+                .collect::<Option<_>>()
+                .ok_or(cut)?;
             Ok(Event::Socket(Box::new(socket_event(&record, owners))))
         }
         other => Err(DecodeError::UnknownKind(other)),
@@ -165,12 +168,8 @@ pub fn holders_of(bytes: &[u8]) -> impl Iterator<Item = wire::Process> {
         .ok()
         .filter(|(header, _)| header.kind == wire::KIND_SOCKET)
         .and_then(|_| take::<wire::SocketRecord>(bytes));
-    let (count, mut rest) = socket.map_or((0, &[][..]), |(socket, rest)| (socket.owners, rest));
-    (0..count).map_while(move |_| {
-        let (process, after) = take(rest)?;
-        rest = after;
-        Some(process)
-    })
+    let (count, rest) = socket.map_or((0, &[][..]), |(socket, rest)| (socket.owners, rest));
+    processes(rest, count).map_while(|process| process)
 }
 
 fn place_event(header: &wire::Header, of: PlaceOf, path: &[u8]) -> Event {
@@ -196,18 +195,20 @@ fn place(path: &[u8]) -> Arc<Place> {
     Arc::new(Place::from_path(&String::from_utf8_lossy(path)))
 }
 
-fn processes(bytes: &[u8], count: u32) -> Option<Vec<Process>> {
-    let mut rest = bytes;
-    (0..count)
-        .map(|_| {
-            let (record, after) = take::<wire::Process>(rest)?;
-            rest = after;
-            Some(Process {
-                pid: record.pid,
-                comm: Comm(record.comm),
-            })
-        })
-        .collect()
+/// As many processes as there are to be; `None` for those that are not there.
+fn processes(mut rest: &[u8], count: u32) -> impl Iterator<Item = Option<wire::Process>> {
+    (0..count).map(move |_| {
+        let (process, after) = take(rest)?;
+        rest = after;
+        Some(process)
+    })
+}
+
+fn process(record: &wire::Process) -> Process {
+    Process {
+        pid: record.pid,
+        comm: Comm(record.comm),
+    }
 }
 
 fn socket_event(record: &wire::SocketRecord, owners: Vec<Process>) -> SocketEvent {
