@@ -130,8 +130,7 @@ impl Enricher {
     /// Looks up what the records of `batch` need, and puts what it finds into `found`, to be handled before
     /// them.
     pub fn look_up(&mut self, batch: &Batch, found: &mut Batch) {
-        let mono_ns = batch.iter().find_map(time_of).unwrap_or(0);
-        self.look_up_holders(batch, found, mono_ns);
+        let mono_ns = first_time(batch);
         let mut unknown = HashSet::new();
         for task in batch.iter().filter_map(task_of) {
             if self.is_by_process(&task) {
@@ -158,13 +157,14 @@ impl Enricher {
         }
     }
 
-    /// Tells of the processes that hold the sockets of a list, each once.
-    fn look_up_holders(&self, batch: &Batch, found: &mut Batch, mono_ns: u64) {
+    /// Tells of the processes that hold the sockets of a list, each once, to be handled before it.
+    pub fn look_up_holders(&self, listed: &Batch, found: &mut Batch) {
         if self.proc.is_err() {
             return;
         }
+        let mono_ns = first_time(listed);
         let mut seen = HashSet::new();
-        for process in batch.iter().flat_map(holders_of) {
+        for process in listed.iter().flat_map(holders_of) {
             if seen.insert(process.pid)
                 && let Some(holder) = process::holder(process.pid, Comm(process.comm).as_bytes())
             {
@@ -265,6 +265,10 @@ impl Enricher {
             self.tell(id, &path, found, mono_ns);
         }
     }
+}
+
+fn first_time(batch: &Batch) -> u64 {
+    batch.iter().find_map(time_of).unwrap_or(0)
 }
 
 fn header(kind: u16, mono_ns: u64) -> wire::Header {

@@ -158,9 +158,11 @@ impl Feed {
     /// That begins with what was recorded before, `early`. `clock` is what the consumer was started with;
     /// `poller` asks for what the kernel does not tell by itself.
     pub fn new(early: Batch, enricher: Enricher, clock: ClockMap, poller: Option<Poller>) -> Self {
+        let mut found = Batch::default();
+        enricher.look_up_holders(&early, &mut found);
         Self {
             events: early,
-            found: Batch::default(),
+            found,
             answers: Batch::default(),
             enricher,
             poller,
@@ -199,7 +201,6 @@ impl Feed {
         kernel: &mut Kernel,
         consumer: &mut impl Consumer,
     ) -> Result<usize, kernel::Error> {
-        self.found.clear();
         // Before the events: they are then all known up to when the answers were given.
         if let Some(poller) = &self.poller {
             poller.collect(&mut self.answers);
@@ -212,6 +213,7 @@ impl Feed {
         for record in self.found.iter() {
             consumer.input(Input::Record(record));
         }
+        self.found.clear();
         pass_on(&self.events, &mut self.lost, consumer);
         let is_empty = self.events.len() < BATCH;
         if is_empty && let Some(lost) = self.lost.count(&counted) {
