@@ -55,7 +55,7 @@ struct Shown<R> {
     buffer: BytesMut,
     clock: ClockMap,
     show: Show,
-    limit: u64,
+    limit: Option<u64>,
     count: u64,
     /// When the transition happened that reached the limit.
     full_ns: Option<u64>,
@@ -90,7 +90,7 @@ impl<R: Render> Flow<R> {
             buffer: BytesMut::new(),
             clock: session.clock,
             show,
-            limit: limit.unwrap_or(u64::MAX),
+            limit,
             count: 0,
             full_ns: None,
             transitions: 0,
@@ -182,7 +182,7 @@ impl<R: Render> Flow<R> {
 
     /// As many transitions (of [`Shape::Blocks`]: connections) were shown as asked for.
     pub fn is_done(&self) -> bool {
-        self.shown.count >= self.shown.limit
+        self.shown.is_full()
     }
 
     /// Takes note of wall-clock time: a step against the monotonic clock is followed and told.
@@ -354,15 +354,15 @@ impl<R: Render> Sink for Shown<R> {
         if let Some(watch) = &mut self.watch {
             watch.transition(conn, transition);
         }
-        if !self.show.shows(event.from, event.to) || self.count >= self.limit {
+        if !self.show.shows(event.from, event.to) || self.is_full() {
             return;
         }
         if self.renderer.shape() == Shape::Blocks {
-            self.transitions += u64::from(self.limit == u64::MAX);
+            self.transitions += u64::from(self.limit.is_none());
         } else {
             self.transitions += 1;
             self.count += 1;
-            if self.count >= self.limit {
+            if self.is_full() {
                 self.full_ns = Some(event.mono_ns);
             }
         }
@@ -400,7 +400,7 @@ impl<R: Render> Sink for Shown<R> {
         match self.renderer.shape() {
             Shape::Blocks => {
                 self.count += 1;
-                if self.limit != u64::MAX {
+                if self.limit.is_some() {
                     // Those of the blocks alone: what else is read is not shown.
                     self.transitions += conn.steps.len().saturating_sub(1) as u64;
                 }
@@ -424,6 +424,19 @@ impl<R: Render> Sink for Shown<R> {
 }
 
 impl<R: Render> Shown<R> {
+    /// Whether it was not looked at: another one was the last that was asked for, or it began after the last
+    /// transition that was.
+    fn is_beyond_the_limit(&self, conn: &Connection) -> bool {
+        match self.renderer.shape() {
+            Shape::Blocks => self.is_full(),
+            Shape::Lines | Shape::Records => {
+                let began_ns = conn.steps.iter().find_map(|step| step.since_ns);
+                let is_later = |full_ns| began_ns.is_some_and(|began_ns| began_ns > full_ns);
+                conn.listed_ns.is_none() && self.full_ns.is_some_and(is_later)
+            }
+        }
+    }
+
     /// Tells a hint about a connection, unless it is not shown.
     fn tell_of(&mut self, conn: &Connection, told: &Told) {
         if self.shows_any_of(conn) {
@@ -432,7 +445,7 @@ impl<R: Render> Shown<R> {
     }
 
     fn tell(&mut self, told: &Told) {
-        if self.count < self.limit {
+        if !self.is_full() {
             self.hints += 1;
             self.renderer.hint(&mut self.buffer, &self.clock, told);
         }
@@ -440,20 +453,9 @@ impl<R: Render> Shown<R> {
 }
 
 impl<R> Shown<R> {
-    /// Whether it was not looked at: another one was the last that was asked for, or it began after the last
-    /// transition that was.
-    fn is_beyond_the_limit(&self, conn: &Connection) -> bool
-    where
-        R: Render,
-    {
-        match self.renderer.shape() {
-            Shape::Blocks => self.count >= self.limit,
-            Shape::Lines | Shape::Records => {
-                let began_ns = conn.steps.iter().find_map(|step| step.since_ns);
-                let is_later = |full_ns| began_ns.is_some_and(|began_ns| began_ns > full_ns);
-                conn.listed_ns.is_none() && self.full_ns.is_some_and(is_later)
-            }
-        }
+    /// As many were shown as asked for.
+    fn is_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.count >= limit)
     }
 
     fn ended_after_the_last_line(&self, conn: &Connection) -> bool {
@@ -495,7 +497,7 @@ mod tests {
     use crate::state::Names;
     use crate::track::{ConnId, Owner, OwnerSource, Role, Step};
 
-    fn shown(format: Format, show: Show, limit: u64) -> Shown<Renderer> {
+    fn shown(format: Format, show: Show, limit: Option<u64>) -> Shown<Renderer> {
         let options = RenderOptions {
             names: Names::Documented,
             color: false,
@@ -572,7 +574,7 @@ mod tests {
                 states: Vec::new(),
                 transitions: vec![(Some(from), None)],
             };
-            let mut shown = shown(Format::Jsonl, show, u64::MAX);
+            let mut shown = shown(Format::Jsonl, show, None);
             shown.ended(&refused(), Ending::Closed);
             assert_eq!(shown.verdicts.unknown, lines, "from {from}");
             assert_eq!(shown.buffer.is_empty(), lines == 0, "from {from}");
@@ -582,7 +584,7 @@ mod tests {
     #[test]
     fn a_limit_counts_connections_only_in_a_timeline() {
         for (format, told) in [(Format::Timeline, 1), (Format::Csv, 3)] {
-            let mut shown = shown(format, Show::default(), 1);
+            let mut shown = shown(format, Show::default(), Some(1));
             for _ in 0..3 {
                 shown.ended(&refused(), Ending::Closed);
             }
@@ -592,7 +594,7 @@ mod tests {
 
     #[test]
     fn what_comes_after_the_limit_is_not_counted() {
-        let mut blocks = shown(Format::Timeline, Show::default(), 2);
+        let mut blocks = shown(Format::Timeline, Show::default(), Some(2));
         for _ in 0..5 {
             blocks.ended(&refused(), Ending::Closed);
         }
@@ -603,7 +605,7 @@ mod tests {
             (Format::Jsonl, Some(0), 0),
             (Format::Text, Some(0), 0),
         ] {
-            let mut shown = shown(format, Show::default(), 1);
+            let mut shown = shown(format, Show::default(), Some(1));
             shown.full_ns = full_ns;
             shown.ended(&refused(), Ending::Closed);
             assert_eq!(shown.connections, counted, "{format} {full_ns:?}");
@@ -614,7 +616,7 @@ mod tests {
     fn a_remark_belongs_to_the_lines_before_the_limit() {
         let conn = refused();
         for (full_ns, told) in [(None, 1), (Some(2), 0), (Some(3), 1)] {
-            let mut shown = shown(Format::Text, Show::default(), 1);
+            let mut shown = shown(Format::Text, Show::default(), Some(1));
             shown.full_ns = full_ns;
             shown.ended(&conn, Ending::Closed);
             assert_eq!(shown.verdicts.unknown, told, "full at {full_ns:?}");
