@@ -129,12 +129,13 @@ impl Place {
     }
 
     /// Makes a file that is there only once `fill` has written what it has to begin with, whatever ends this
-    /// run before: a file that is replaced is there until then. `fill` is told whether the file is locked for as long as it is open.
-    pub fn create(
+    /// run before: a file that is replaced is there until then. `fill` is told whether the file is locked for as
+    /// long as it is open; what it yields comes along.
+    pub fn create<T>(
         &self,
         name: &OsStr,
-        fill: impl FnOnce(&mut File, bool) -> io::Result<()>,
-    ) -> Result<File, FileError> {
+        fill: impl FnOnce(&mut File, bool) -> io::Result<T>,
+    ) -> Result<(File, T), FileError> {
         self.may_replace(name)?;
         let temporary = temporary_name(name);
         let (mut file, is_locked) = self.open_new(&temporary, name)?;
@@ -142,13 +143,13 @@ impl Place {
             .give_away(&file)
             .and_then(|()| fill(&mut file, is_locked))
             .map_err(|error| self.failed(name, error));
-        filled
-            .and_then(|()| self.rename(&temporary, name))
+        let written = filled
+            .and_then(|written| self.rename(&temporary, name).map(|()| written))
             .inspect_err(|_| {
                 // Nothing of use is in it.
                 let _ = unlinkat(&self.directory, &temporary, AtFlags::empty());
             })?;
-        Ok(file)
+        Ok((file, written))
     }
 
     /// Gives a new file its name.

@@ -197,30 +197,27 @@ impl Writer {
             ..Context::default()
         };
         let clock = header.session.clock;
-        let mut size = 0;
         let mut begin = |file: &mut File, is_locked| {
             header.locked = is_locked;
-            let frame = header_frame(&mut maker, &header, clock.mono_ns, &context)?;
-            size = frame.len() as u64;
-            file.write_all(&frame)
+            write_header(file, &mut maker, &header, clock.mono_ns, &context)
         };
-        let (file, name) = match &target {
+        let (file, name, size) = match &target {
             Target::Stream(stream) => {
                 let mut stream = stream.try_clone().map_err(WriteError::Start)?;
-                begin(&mut stream, false)
+                let size = begin(&mut stream, false)
                     .map_err(|source| write_error("standard output".to_owned(), source))?;
-                (stream, OsString::new())
+                (stream, OsString::new(), size)
             }
             Target::Files(place) => {
                 if limits.rotates() {
                     place.check_parts()?;
                 }
                 let name = place.name(limits.rotates().then_some(1));
-                let file = place.create(&name, begin)?;
+                let (file, size) = place.create(&name, begin)?;
                 if limits.rotates() {
                     place.remove_earlier_parts(&name)?;
                 }
-                (file, name)
+                (file, name, size)
             }
         };
         progress.bytes.store(size, Ordering::Relaxed);
@@ -414,13 +411,10 @@ impl Writer {
             wall_ns: self.clock.wall_ns(self.last_ns),
         };
         let name = place.name(Some(next.part));
-        let mut size = 0;
         // First the new file, then the end of the old one: that promises it.
-        let file = place.create(&name, |file, is_locked| {
+        let (file, size) = place.create(&name, |file, is_locked| {
             next.locked = is_locked;
-            let frame = header_frame(&mut self.maker, &next, self.last_ns, &self.context)?;
-            size = frame.len();
-            file.write_all(&frame)
+            write_header(file, &mut self.maker, &next, self.last_ns, &self.context)
         })?;
         self.write_last(Row::Continued(self.last_ns))?;
         self.sync()?;
@@ -430,7 +424,7 @@ impl Writer {
         self.count(size);
         self.progress.files.fetch_add(1, Ordering::Relaxed);
         self.header_at = 0;
-        self.header_bytes = size as u64;
+        self.header_bytes = size;
         self.began = Instant::now();
         self.dirty = true;
         let keep = self.limits.keep.map_or(usize::MAX, |keep| keep as usize);
@@ -457,13 +451,11 @@ impl Writer {
         self.files.iter().map(|(_, size)| *size).sum()
     }
 
-    fn count(&mut self, bytes: usize) {
+    fn count(&mut self, bytes: u64) {
         if let Some((_, size)) = self.files.back_mut() {
-            *size += bytes as u64;
+            *size += bytes;
         }
-        self.progress
-            .bytes
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.progress.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
@@ -476,7 +468,7 @@ impl Writer {
             }
             return self.io(Err(error));
         }
-        self.count(bytes.len());
+        self.count(bytes.len() as u64);
         self.dirty = true;
         Ok(())
     }
@@ -530,6 +522,19 @@ fn header_frame(
     let mut frame = Vec::new();
     maker.header(&header.to_json()?, now_ns, context, &mut frame)?;
     Ok(frame)
+}
+
+/// Writes what a file begins with; yields how many bytes that are.
+fn write_header(
+    file: &mut File,
+    maker: &mut Maker,
+    header: &Header,
+    now_ns: u64,
+    context: &Context,
+) -> io::Result<u64> {
+    let frame = header_frame(maker, header, now_ns, context)?;
+    file.write_all(&frame)?;
+    Ok(frame.len() as u64)
 }
 
 fn write_error(path: String, source: io::Error) -> WriteError {

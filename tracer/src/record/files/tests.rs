@@ -52,7 +52,7 @@ fn what_exists_is_replaced_only_by_force_and_only_when_the_new_is_there() {
     let refused = write(&place(&path, false).unwrap(), "new");
     assert!(matches!(refused, Err(FileError::Exists(_))), "{refused:?}");
     let force = place(&path, true).unwrap();
-    let failed = force.create(&force.name(None), |_, _| {
+    let failed = force.create(&force.name(None), |_, _| -> io::Result<()> {
         Err(io::ErrorKind::StorageFull.into())
     });
     assert!(failed.is_err());
