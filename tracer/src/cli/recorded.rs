@@ -1,5 +1,6 @@
 //! A recording through the same code as a live trace, whatever is made of it.
 
+use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -234,17 +235,20 @@ struct Silence {
     told: bool,
     /// Nobody writes any more; what was written before that was known is still to be read.
     is_final: bool,
-    boot_id: Option<String>,
+    /// Of this machine; hardly ever asked for.
+    boot_id: LazyCell<Option<String>>,
 }
 
 impl Silence {
     fn new() -> Self {
-        let (.., boot_id) = machine_facts();
         Self {
             since: Instant::now(),
             told: false,
             is_final: false,
-            boot_id,
+            boot_id: LazyCell::new(|| {
+                let (.., boot_id) = machine_facts();
+                boot_id
+            }),
         }
     }
 
