@@ -100,11 +100,11 @@ impl Ways {
     fn find(layout: &Layout, wanted: bool) -> Self {
         let index = AyaBtf::parse(&layout.function_index, Endianness::Little);
         let kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
-        let left_out = || "left out by --no-functions".to_owned();
-        let known = wanted
-            .then_some(())
-            .ok_or_else(left_out)
-            .and(layout.functions.clone());
+        let known = if wanted {
+            layout.functions.clone()
+        } else {
+            Err("left out by --no-functions".to_owned())
+        };
         Self {
             fentry: known
                 .clone()

@@ -40,9 +40,10 @@ function complete(conn, data, verdicts) {
   conn.kind = verdicts.get(conn.verdict)?.kind ?? "doubtful";
   const last = conn.spans.at(-1);
   conn.hints = readHints(conn.hints, data.texts);
-  conn.is_forgotten = conn.ending === "still_open" && last?.state === "CLOSE_WAIT" && last.lasted >= data.long_held_ns;
+  const isHeld = conn.ending === "still_open" && last?.state === "CLOSE_WAIT";
+  conn.is_forgotten = isHeld && last.lasted >= data.long_held_ns;
   // Its beginning was not seen, and what was seen is too short to tell.
-  conn.may_be_forgotten = conn.ending === "still_open" && last?.state === "CLOSE_WAIT" && !conn.is_forgotten && last.since === null;
+  conn.may_be_forgotten = isHeld && !conn.is_forgotten && last.since === null;
   conn.is_stuck = conn.kind !== "failed" && (conn.hints.length > 0 || conn.is_forgotten);
   conn.waits_in = conn.ending === "still_open" && last && WAITING_FOR[last.state] ? last : null;
   const seen = conn.spans.filter((span) => span.evidence !== "inferred" || span.since !== null);
