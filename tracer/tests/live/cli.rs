@@ -8,11 +8,11 @@ mod summing;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -22,6 +22,7 @@ use crate::netns::Namespace;
 use crate::oracle::Oracle;
 use crate::scope::Scope;
 use crate::stage::{self, Actor};
+use crate::tools;
 use crate::tracer::{self, Tracer};
 
 const SCOPE: Scope = Scope(202);
@@ -355,30 +356,13 @@ fn head_ends_it_quietly() -> Result<Verdict> {
     lines.next().context("no line")??;
     lines.next().context("no line")??;
     drop(lines);
-    let status = await_end(&mut child, || talk(&namespace))?;
+    let status = tools::await_end(&mut child, Duration::from_secs(10), || talk(&namespace))?;
     let stderr = stderr.join().unwrap_or_default();
     ensure!(status.success(), "{status}: {stderr}");
     for word in ["error", "Error", "ipe", "annot", "panic"] {
         ensure!(!stderr.contains(word), "it complains: {stderr}");
     }
     Ok(Verdict::Passed)
-}
-
-/// Waits for a process to end by itself, doing something meanwhile.
-fn await_end(child: &mut Child, mut meanwhile: impl FnMut() -> Result<()>) -> Result<ExitStatus> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!("it does not end");
-        }
-        meanwhile()?;
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A process can call itself anything; a terminal must not do what it says.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::tools;
 use crate::tracer;
 
 /// Loading, attaching and draining take far less.
@@ -144,14 +145,7 @@ impl Recorder {
 
     /// Waits for it to end by itself.
     pub(crate) fn wait(mut self) -> Result<Ended> {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait()? {
-                break status;
-            }
-            ensure!(Instant::now() < deadline, "it does not end");
-            thread::sleep(Duration::from_millis(2));
-        };
+        let status = tools::await_end(&mut self.child, PATIENCE, || Ok(()))?;
         let stderr = self.stderr.take().map(JoinHandle::join);
         Ok(Ended {
             status,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
@@ -17,6 +17,7 @@ use crate::outcome::{self, Means, SentAgain, Told};
 use crate::scenarios::{self, Expected, Impossible, Scenario};
 use crate::scope::{ALL_PORTS, Scope};
 use crate::stage::{self, Stage};
+use crate::tools;
 use crate::tracer::{self, Output, Tracer, Transition};
 
 /// A way to run tracer under which all scenarios are played.
@@ -240,18 +241,7 @@ fn play_apart(scenario: &Scenario) -> Result<Facts> {
         .spawn()?;
     let stdout = tracer::collect(child.stdout.take().context("no pipe")?);
     let stderr = tracer::collect(child.stderr.take().context("no pipe")?);
-    let deadline = Instant::now() + LIMIT;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!("the scenario takes more than {LIMIT:?}");
-        }
-        thread::sleep(Duration::from_millis(5));
-    };
+    let status = tools::await_end(&mut child, LIMIT, || Ok(())).context("the scenario")?;
     let said = stdout.join().unwrap_or_default();
     let complaint = stderr.join().unwrap_or_default();
 

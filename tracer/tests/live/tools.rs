@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::scenarios::Impossible;
 
@@ -16,6 +18,27 @@ pub(crate) fn find(command: &'static str) -> Result<PathBuf> {
         .map(|directory| directory.join(command))
         .find(|file| file.is_file());
     found.ok_or_else(|| Impossible(format!("{command} is not installed")).into())
+}
+
+/// Waits for a process to end by itself, doing something meanwhile. One that takes longer is killed.
+pub(crate) fn await_end(
+    child: &mut Child,
+    most: Duration,
+    mut meanwhile: impl FnMut() -> Result<()>,
+) -> Result<ExitStatus> {
+    let deadline = Instant::now() + most;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("it does not end within {most:?}");
+        }
+        meanwhile()?;
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Lets the firewall of the calling thread's network namespace drop what comes to a port.

@@ -162,14 +162,8 @@ pub(super) fn silence() -> Result<Verdict> {
     );
     stopped.signal(Signal::CONT)?;
     stopped.stop()?;
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let ended = loop {
-        if let Some(ended) = waiting.try_wait()? {
-            break ended;
-        }
-        ensure!(Instant::now() < deadline, "it waits though all is there");
-        thread::sleep(Duration::from_millis(10));
-    };
+    let ended = tools::await_end(&mut waiting, Duration::from_secs(20), || Ok(()))
+        .context("it waits though all is there")?;
     ensure!(ended.success(), "{ended}");
     Ok(Verdict::Passed)
 }
