@@ -63,6 +63,10 @@ pub const POLLED_MINI: u16 = 1;
 pub const POLLED_HALF_OPEN: u16 = 2;
 /// [`PolledRecord::found`]: the kernel can not be asked for it, or no more.
 pub const POLLED_NOT_KNOWN: u16 = 3;
+/// [`PolledRecord::found`]: another connection with these ends.
+pub const POLLED_ANOTHER: u16 = 4;
+/// [`PolledRecord::found`]: its namespace is gone, or no way leads into it, or another one may have its number.
+pub const POLLED_NO_NAMESPACE: u16 = 5;
 
 /// [`Header::flags`]: a [`Task`] follows the state record.
 pub const FLAG_TASK: u16 = 1;
@@ -340,7 +344,7 @@ pub struct MiniRecord {
 }
 
 /// What became of a connection whose socket is closed or not there yet, as far as the kernel tells when it
-/// is asked (`sock_diag`). `header.mono_ns` is when it was asked, for [`POLLED_NOTHING`] when it had answered;
+/// is asked (`sock_diag`). `header.mono_ns` is when it was asked, for [`POLLED_NOTHING`] and [`POLLED_ANOTHER`] when it had answered;
 /// `header.sk` is 0: the connection is known by its ends.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]

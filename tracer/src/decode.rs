@@ -332,6 +332,8 @@ fn polled_event(record: &wire::PolledRecord) -> PolledEvent {
                 retransmits: record.retransmits,
             },
             wire::POLLED_NOTHING => Polled::Nothing,
+            wire::POLLED_ANOTHER => Polled::Another,
+            wire::POLLED_NO_NAMESPACE => Polled::NoNamespace,
             _ => Polled::NotKnown,
         },
     }

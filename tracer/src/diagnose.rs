@@ -80,9 +80,9 @@ pub struct StateSpan {
     pub is_minimum: bool,
     /// How it is known.
     pub evidence: SpanEvidence,
-    /// How long it lasts as a rule, where its end cannot be seen.
+    /// How long it lasts as a rule, where its end cannot be seen, and nothing is known that may have cut it off.
     pub expected_ns: Option<u64>,
-    /// How far `since_ns` may be off, where it was polled: `TIME_WAIT` can have begun so much earlier or later, any
+    /// How far `since_ns` may be off, where it was not observed: `TIME_WAIT` can have begun so much earlier or later, any
     /// other so much earlier.
     pub within_ns: Option<u64>,
 }

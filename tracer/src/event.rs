@@ -180,7 +180,8 @@ pub enum Evidence {
 /// not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolledEvent {
-    /// When it was asked, or of [`Polled::Nothing`] when it had answered: `CLOCK_MONOTONIC`, nanoseconds.
+    /// When it was asked, or of [`Polled::Nothing`] and [`Polled::Another`] when it had answered: `CLOCK_MONOTONIC`,
+    /// nanoseconds.
     pub mono_ns: u64,
     /// How long the answer took; 0 where that was not written down.
     pub took_ns: u64,
@@ -213,6 +214,10 @@ pub enum Polled {
         /// SYN-ACKs sent again.
         retransmits: u32,
     },
+    /// Another connection has its ends.
+    Another,
+    /// Its network namespace is gone, or no way leads into it, or another one may have its number.
+    NoNamespace,
     /// It cannot be asked for, or no more.
     NotKnown,
 }

@@ -11,9 +11,7 @@ use crate::input::Input;
 use crate::render::{Render, Shape};
 use crate::session::{ClockMap, Lost, Missing, Session, Totals, Verdicts};
 use crate::state::State;
-use crate::track::{
-    After, Connection, Continued, Ending, Mini, MiniEnd, Sink, Tracker, Transition,
-};
+use crate::track::{Connection, Continued, Ending, Mini, MiniEnd, Sink, Tracker, Transition};
 
 /// All between a source of records and the bytes of an output format.
 pub struct Flow<R> {
@@ -471,17 +469,14 @@ impl<R> Shown<R> {
                 .iter()
                 .zip(conn.steps.iter().skip(1))
                 .any(|(from, to)| self.show.shows(from.state, to.state))
-            || match conn.evidence.after {
-                After::Mini(mini) => self.shows_any_after(&mini),
-                After::NotKnown | After::Nothing | After::Missing(_) => false,
-            }
+            || (conn.evidence.after.mini()).is_some_and(|mini| self.shows_any_after(&mini))
             || (conn.sk == 0 && self.show.shows(State::Listen, State::SynReceived))
     }
 
     fn shows_any_after(&self, mini: &Mini) -> bool {
         let time_wait = mini.state == State::TimeWait;
         (time_wait && self.show.shows(State::FinWait2, State::TimeWait))
-            || (mini.end != MiniEnd::NotSeen && self.show.shows(mini.state, State::Closed))
+            || (matches!(mini.end, MiniEnd::At(_)) && self.show.shows(mini.state, State::Closed))
     }
 }
 

@@ -271,19 +271,42 @@ impl<'a> Facts<'a> {
     }
 
     /// The mini-socket that went on with it.
-    pub(super) fn mini(&self) -> Option<&Mini> {
-        match &self.evidence().after {
-            After::Mini(mini) if self.is_closed() => Some(mini),
-            After::Mini(_) | After::NotKnown | After::Nothing | After::Missing(_) => None,
-        }
+    pub(super) fn mini(&self) -> Option<Mini> {
+        self.evidence().after.mini().filter(|_| self.is_closed())
     }
 
     /// How long after its socket was closed the kernel was asked for its mini-socket, and had none.
     pub(super) fn missing_after_ns(&self) -> Option<u64> {
         match self.evidence().after {
             After::Missing(asked_ns) => asked_ns.checked_sub(self.closed_ns?),
-            After::Mini(_) | After::NotKnown | After::Nothing => None,
+            After::Mini(_)
+            | After::NotKnown
+            | After::Nothing
+            | After::Replaced(_)
+            | After::NoNamespace => None,
         }
+    }
+
+    /// How long after its socket was closed another connection had its ends, if it is by that that it is known to be
+    /// over.
+    pub(super) fn replaced_after_ns(&self) -> Option<u64> {
+        let after = self.evidence().after;
+        let mini_end = after.mini().map(|mini| mini.end);
+        let ((After::Replaced(replaced_ns), _) | (_, Some(MiniEnd::Replaced(replaced_ns)))) =
+            (after, mini_end)
+        else {
+            return None;
+        };
+        replaced_ns.checked_sub(self.closed_ns?)
+    }
+
+    /// Its network namespace was gone when the kernel was to be asked for it, or could not be found.
+    pub(super) fn is_namespace_gone(&self) -> bool {
+        let after = self.evidence().after;
+        after == After::NoNamespace
+            || after
+                .mini()
+                .is_some_and(|mini| mini.end == MiniEnd::NoNamespace)
     }
 
     /// Its mini-socket was gone in `FIN_WAIT_2` before its timer could have ended it.
@@ -293,7 +316,9 @@ impl<'a> Facts<'a> {
                 (MiniEnd::At(end_ns), Some(due_ns)) => {
                     mini.state == State::FinWait2 && end_ns.saturating_add(TIMER_SLACK_NS) < due_ns
                 }
-                (MiniEnd::NotSeen, _) | (_, None) => false,
+                (MiniEnd::NotSeen | MiniEnd::Replaced(_) | MiniEnd::NoNamespace, _) | (_, None) => {
+                    false
+                }
             })
     }
 

@@ -400,9 +400,17 @@ fn unacknowledged(f: &Facts<'_>) -> String {
 
 fn closed(f: &Facts<'_>) -> String {
     let how = closed_how(f);
-    match f.missing_after_ns() {
-        Some(_) => format!("{how}; {}", not_found(f)),
-        None => how,
+    if f.missing_after_ns().is_some() {
+        format!("{how}; {}", not_found(f))
+    } else if let Some(after_ns) = f.replaced_after_ns() {
+        let after = human(after_ns);
+        format!("{how}; another connection had its addresses and ports {after} after the close")
+    } else if f.is_namespace_gone() {
+        format!(
+            "{how}; its network namespace was gone, or not to be found, when the kernel was to be asked"
+        )
+    } else {
+        how
     }
 }
 
@@ -421,7 +429,7 @@ fn closed_how(f: &Facts<'_>) -> String {
         (Some(ClosedBy::Remote), _) => say("the peer closed first, then this side"),
         (_, Some(State::FinWait2)) if f.fin_received() != Some(true) => say(match f.mini() {
             Some(mini) if mini.state == State::TimeWait => "this side closed first, then the peer",
-            Some(mini) if mini.end != MiniEnd::NotSeen => {
+            Some(mini) if matches!(mini.end, MiniEnd::At(_)) => {
                 if mini.due_ns.is_some_and(|due_ns| due_ns <= mini.seen_ns) {
                     "this side closed first, and the peer did not before the kernel gave it up"
                 } else {

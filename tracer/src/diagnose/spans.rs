@@ -126,7 +126,7 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
     match f.evidence().after {
         After::Mini(mini) => return in_mini_socket(&mini, f.conn.listed_ns, spans, closed),
         After::Nothing => return spans.push(closed),
-        After::NotKnown | After::Missing(_) => {}
+        After::NotKnown | After::Missing(_) | After::Replaced(_) | After::NoNamespace => {}
     }
     let undisturbed = f.is_undisturbed();
     if undisturbed == Some(false) {
@@ -148,13 +148,16 @@ fn out_of_sight(f: &Facts<'_>, spans: &mut Vec<StateSpan>) {
             duration_ns: None,
             is_minimum: false,
             evidence: SpanEvidence::Inferred,
-            expected_ns: Some(TIME_WAIT_NS),
+            // Where it was cut off, or may have been, it did not last as long as the rules say.
+            expected_ns: (f.evidence().after == After::NotKnown).then_some(TIME_WAIT_NS),
             within_ns: None,
         });
     }
+    let after_ns = f.replaced_after_ns();
     spans.push(StateSpan {
-        since_ns: None,
+        since_ns: (closed.since_ns.zip(after_ns)).map(|(closed_ns, ns)| closed_ns + ns),
         evidence: SpanEvidence::Inferred,
+        within_ns: after_ns,
         ..closed
     });
 }
@@ -176,7 +179,7 @@ fn in_mini_socket(
     let within_ns = |ns: u64| (mini.polled && ns > 0).then_some(ns);
     let end_ns = match mini.end {
         MiniEnd::At(end_ns) => Some(end_ns),
-        MiniEnd::NotSeen => None,
+        MiniEnd::NotSeen | MiniEnd::Replaced(_) | MiniEnd::NoNamespace => None,
     };
     let is_in_time_wait = mini.state == State::TimeWait;
     if let Some(last) = spans.last_mut()
@@ -205,20 +208,23 @@ fn in_mini_socket(
             duration_ns: between(mini.time_wait_ns, end_ns.or(Some(mini.seen_ns))),
             is_minimum: end_ns.is_none(),
             evidence,
-            expected_ns: end_ns.is_none().then_some(TIME_WAIT_NS),
+            expected_ns: (mini.end == MiniEnd::NotSeen).then_some(TIME_WAIT_NS),
             within_ns: mini.time_wait_ns.and(within_ns(mini.within_ns)),
         });
-    } else if mini.end == MiniEnd::NotSeen {
-        // In FIN_WAIT_2 to this day.
+    } else if matches!(mini.end, MiniEnd::NotSeen | MiniEnd::NoNamespace) {
+        // In FIN_WAIT_2 as far as is known.
         return;
     }
+    let unseen_ns = |end_ns: u64| end_ns.saturating_sub(mini.seen_ns);
+    let (since_ns, evidence, within_ns) = match mini.end {
+        MiniEnd::At(ns) => (Some(ns), evidence, within_ns(unseen_ns(ns))),
+        MiniEnd::Replaced(ns) => (Some(ns), SpanEvidence::Inferred, Some(unseen_ns(ns))),
+        MiniEnd::NotSeen | MiniEnd::NoNamespace => (None, SpanEvidence::Inferred, None),
+    };
     spans.push(StateSpan {
-        since_ns: end_ns,
-        evidence: match mini.end {
-            MiniEnd::NotSeen => SpanEvidence::Inferred,
-            MiniEnd::At(_) => evidence,
-        },
-        within_ns: end_ns.and_then(|end_ns| within_ns(end_ns.saturating_sub(mini.seen_ns))),
+        since_ns,
+        evidence,
+        within_ns,
         ..closed
     });
 }

@@ -356,6 +356,45 @@ fn what_ended_a_fin_wait_2_too_early_is_not_known() {
 }
 
 #[test]
+fn no_time_is_expected_of_what_was_replaced_or_is_gone_with_its_namespace() {
+    let again = ["B CL>SS p0 l=10.0.0.1/40000 r=10.0.0.2/443", "B SS>ES"];
+    let close = ["A F2>CL counts=acked:2", "+3ms"];
+    let since = "SYN_SENT 10, ESTABLISHED 10, FIN_WAIT_1 10, ";
+    for (events, states, because) in [
+        (
+            [&close[..], &again].concat(),
+            "FIN_WAIT_2 -, ~TIME_WAIT? -, CLOSED? -",
+            "another connection had its addresses and ports 3.000ms after the close",
+        ),
+        (
+            [&close[..], &["+100ms", "poll=F2/59000ms", "+50ms"], &again].concat(),
+            ">FIN_WAIT_2! 103000040, CLOSED? -",
+            "another connection had its addresses and ports 153.0ms after the close",
+        ),
+        (
+            [&close[..], &["+100ms", "poll=nowhere"]].concat(),
+            "FIN_WAIT_2 -, ~TIME_WAIT? -, ~CLOSED? -",
+            "its network namespace was gone, or not to be found, when the kernel was to be asked",
+        ),
+        (
+            [
+                &close[..],
+                &["+100ms", "poll=TW/59900ms", "+2000ms", "poll=nowhere"],
+            ]
+            .concat(),
+            "FIN_WAIT_2! 3000040, >TIME_WAIT! 100000000, ~CLOSED? -",
+            "its network namespace was gone, or not to be found, when the kernel was to be asked",
+        ),
+    ] {
+        let found = asked(&events);
+        assert_eq!(spans(&found).strip_prefix(since), Some(states));
+        assert_eq!(found.verdict, Verdict::Closed);
+        let (_, then) = found.because.split_once("; ").unwrap();
+        assert_eq!(then, because);
+    }
+}
+
+#[test]
 fn a_polled_beginning_says_how_far_it_may_be_off() {
     let life = ["A F2>CL", "+1000ms", "poll=TW/59500ms", "+2000ms"];
     let found = asked(&[&life[..], &["poll=-@1500ms"]].concat());

@@ -20,7 +20,7 @@ use crate::diagnose::{Diagnosis, Sources, diagnose};
 use crate::event::{Endpoint, Protocol};
 use crate::state::State;
 use crate::track::{
-    After, ConnId, Connection, Ending, HalfOpenConnection, Mini, MiniEnd, Role, Transition,
+    ConnId, Connection, Ending, HalfOpenConnection, Mini, MiniEnd, Role, Transition,
 };
 
 /// Connections watched at once: of the young ones only, since one that was told of is watched no more.
@@ -393,12 +393,6 @@ fn orphan(conn: &Connection) -> Option<Mini> {
         .steps
         .last()
         .is_some_and(|last| last.state == State::Closed);
-    match conn.evidence.after {
-        After::Mini(mini)
-            if is_closed && mini.state == State::FinWait2 && mini.end == MiniEnd::NotSeen =>
-        {
-            Some(mini)
-        }
-        After::Mini(_) | After::NotKnown | After::Nothing | After::Missing(_) => None,
-    }
+    let mini = conn.evidence.after.mini()?;
+    (is_closed && mini.state == State::FinWait2 && mini.end == MiniEnd::NotSeen).then_some(mini)
 }

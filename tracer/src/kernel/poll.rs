@@ -145,6 +145,8 @@ struct Asking {
     /// Ways into namespaces that were found.
     ways: HashMap<u32, Vec<PathBuf>>,
     searched: Option<Instant>,
+    /// There is no later round.
+    is_last: bool,
 }
 
 impl Asking {
@@ -153,6 +155,7 @@ impl Asking {
             fates: Fates::new(time_wait),
             ways: HashMap::new(),
             searched: None,
+            is_last: false,
         }
     }
 
@@ -175,6 +178,8 @@ impl Asking {
             }
             if is_over {
                 self.fates.hurry();
+                self.is_last = true;
+                self.searched = None;
             } else if Instant::now() < rested || self.fates.next_ns() > Some(mono_ns()) {
                 continue;
             }
@@ -226,19 +231,20 @@ impl Asking {
         if let Some(diag) = self.enter_known(netns) {
             return Entered::other(diag);
         }
-        let now = Instant::now();
-        if self
+        let is_fresh = self
             .searched
-            .is_some_and(|searched| now.duration_since(searched) < SEARCH_PAUSE)
-        {
+            .is_some_and(|searched| searched.elapsed() < SEARCH_PAUSE);
+        if is_fresh && !self.is_last {
             return Entered::Later;
         }
-        let mut processes = Processes::look(patience());
-        for (inode, path) in netns::mounted() {
-            processes.add_namespace(inode, path);
+        if !is_fresh {
+            let mut processes = Processes::look(patience());
+            for (inode, path) in netns::mounted() {
+                processes.add_namespace(inode, path);
+            }
+            self.ways = processes.namespaces.into_iter().collect();
+            self.searched = Some(Instant::now());
         }
-        self.ways = processes.namespaces.into_iter().collect();
-        self.searched = Some(Instant::now());
         match self.enter_known(netns) {
             Some(diag) => Entered::other(diag),
             None => Entered::NoWay,

@@ -343,11 +343,10 @@ pub(crate) fn push_transition_notes(
         // Of one found by asking it is not known what it was in when the socket was closed.
         push_note(
             notes,
-            match after {
-                After::Mini(mini) if !mini.polled => "goes on in ",
-                After::Mini(_) | After::NotKnown | After::Nothing | After::Missing(_) => {
-                    "usually goes on unseen in "
-                }
+            if after.mini().is_some_and(|mini| !mini.polled) {
+                "goes on in "
+            } else {
+                "usually goes on unseen in "
             },
         );
         let _ = write!(notes, "{}", states(unseen, names, " or "));

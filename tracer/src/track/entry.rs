@@ -380,7 +380,11 @@ impl Entry {
     pub(super) fn mini_mut(&mut self) -> Option<&mut Mini> {
         match &mut self.evidence.as_mut()?.after {
             After::Mini(mini) => Some(mini),
-            After::NotKnown | After::Nothing | After::Missing(_) => None,
+            After::NotKnown
+            | After::Nothing
+            | After::Missing(_)
+            | After::Replaced(_)
+            | After::NoNamespace => None,
         }
     }
 
@@ -406,13 +410,17 @@ impl Entry {
                 && evidence.error.is_none()
                 && evidence.closed.is_none_or(|counts| counts.error == 0)
         };
+        self.went_out_of_sight() && self.evidence.as_deref().is_none_or(in_order)
+    }
+
+    /// It was closed in a state in which the kernel goes on with a connection in a mini-socket.
+    pub(super) fn went_out_of_sight(&self) -> bool {
         self.protocol == Protocol::Tcp
             && self.role != Role::Listener
             && matches!(
                 self.left().map(|step| step.state),
                 Some(State::FinWait2 | State::Closing)
             )
-            && self.evidence.as_deref().is_none_or(in_order)
     }
 
     /// Takes in what happened beside the state changes.

@@ -23,6 +23,8 @@ pub(super) struct Following {
     pub(super) waiting: Waiting,
     /// By the address of a mini-socket the socket that it follows, as long as that is tracked.
     newborn: HashMap<u64, u64>,
+    /// By their ends the sockets that were closed just now, and whose connections may go on.
+    just_closed: HashMap<Ends, u64>,
 }
 
 impl Following {
@@ -37,6 +39,31 @@ impl Following {
     /// The mini-socket of a socket that is tracked.
     pub(super) fn born(&mut self, mini: u64, sk: u64) {
         self.newborn.insert(mini, sk);
+    }
+
+    /// A socket was closed, and lingers.
+    pub(super) fn closed(&mut self, closed: &Closed) {
+        if self.may_be_replaced(closed) {
+            self.just_closed.insert(Ends::of(&closed.entry), closed.sk);
+        }
+    }
+
+    /// It lingers no more.
+    fn forget(&mut self, closed: &Closed) {
+        if self.may_be_replaced(closed) {
+            let ends = Ends::of(&closed.entry);
+            if self.just_closed.get(&ends) == Some(&closed.sk) {
+                self.just_closed.remove(&ends);
+            }
+        }
+        if let After::Mini(mini) = closed.entry.after() {
+            self.newborn.remove(&mini.address);
+        }
+    }
+
+    /// Another connection may take its ends over without any other sign of its end.
+    fn may_be_replaced(&self, closed: &Closed) -> bool {
+        !self.sight.ends && closed.entry.went_out_of_sight()
     }
 
     /// Whether the end of the connection is to wait for news.
@@ -117,7 +144,7 @@ impl Tracker {
                 return;
             }
             Polled::Nothing => self.teller.half_open.is_gone(&ends, event.seen_ns, now_ns),
-            Polled::Mini { .. } | Polled::NotKnown => {}
+            Polled::Mini { .. } | Polled::Another | Polled::NoNamespace | Polled::NotKnown => {}
         }
         let Some(closed) = self.following.waiting.news_of_ends(&ends, now_ns) else {
             return;
@@ -152,6 +179,14 @@ impl Tracker {
                 self.teller
                     .change_mini(closed, |mini| mini.is_gone(seen_ns, now_ns), sink);
             }
+            Polled::Another => self.teller.replaced(closed, now_ns, sink),
+            Polled::NoNamespace => {
+                if let Some(mini) = closed.entry.mini_mut() {
+                    mini.end = MiniEnd::NoNamespace;
+                } else {
+                    closed.entry.evidence_mut().after = After::NoNamespace;
+                }
+            }
             Polled::NotKnown | Polled::HalfOpen { .. } => {}
         }
         if !goes_on && let Some(closed) = self.following.waiting.remove_ends(&ends) {
@@ -162,18 +197,26 @@ impl Tracker {
     /// Two connections cannot have the same ends: what had those of the event before is over by now, though the
     /// kernel was not asked in between (RFC 9293, section 3.6.1; `tcp_twsk_unique`, `TCP_TW_SYN`).
     pub(super) fn ends_used_again(&mut self, event: &StateEvent, sink: &mut (impl Sink + ?Sized)) {
-        let waiting = &mut self.following.waiting;
-        if !waiting.is_by_ends() {
+        let Following {
+            waiting,
+            just_closed,
+            ..
+        } = &mut self.following;
+        if !waiting.is_by_ends() && just_closed.is_empty() {
             return;
         }
         let ends = Ends::new(event.netns, &event.local, &event.remote);
         let is_before = |closed: &Closed| closed.at_ns < event.mono_ns;
-        if !waiting.get_ends(&ends).is_some_and(is_before) {
-            return;
+        if let Some(sk) = just_closed.get(&ends)
+            && let Some(closed) = self.lingering.get_mut(*sk)
+            && is_before(closed)
+        {
+            self.teller.replaced(closed, event.mono_ns, sink);
         }
-        if let Some(mut closed) = waiting.remove_ends(&ends) {
-            self.teller
-                .change_mini(&mut closed, |mini| mini.is_gone(None, event.mono_ns), sink);
+        if waiting.get_ends(&ends).is_some_and(is_before)
+            && let Some(mut closed) = waiting.remove_ends(&ends)
+        {
+            self.teller.replaced(&mut closed, event.mono_ns, sink);
             self.teller.end_closed(&closed, sink);
         }
     }
@@ -181,43 +224,40 @@ impl Tracker {
     /// All evidence of a closed connection is here: it ends, unless it goes on in a mini-socket of which there
     /// will be news.
     pub(super) fn settle(&mut self, closed: Closed, sink: &mut (impl Sink + ?Sized)) {
+        self.following.forget(&closed);
         let after = closed.entry.after();
-        let address = match after {
-            After::Mini(mini) => mini.address,
-            After::NotKnown | After::Nothing | After::Missing(_) => 0,
-        };
-        self.following.newborn.remove(&address);
         let waits = closed.entry.verdict == Verdict::Yes
             && match after {
                 After::Mini(mini) => self.following.waits_for(&mini),
                 After::NotKnown => self.following.sight.polled && closed.entry.may_go_on(),
-                After::Nothing | After::Missing(_) => false,
+                After::Nothing | After::Missing(_) | After::Replaced(_) | After::NoNamespace => {
+                    false
+                }
             };
         if !waits {
             self.teller.end_closed(&closed, sink);
             return;
         }
-        let before = match after {
-            After::Mini(mini) if self.following.hears_of(&mini) => {
-                let waiting = &mut self.following.waiting;
-                waiting.add_mini(address, closed, mini.seen_ns)
+        if let After::Mini(mini) = after
+            && self.following.hears_of(&mini)
+        {
+            let waiting = &mut self.following.waiting;
+            if let Some(before) = waiting.add_mini(mini.address, closed, mini.seen_ns) {
+                self.teller.end_closed(&before, sink);
             }
-            After::Mini(_) | After::NotKnown | After::Nothing | After::Missing(_) => {
-                let entry = &closed.entry;
-                let ends = Ends::new(entry.netns, &entry.local, &entry.remote);
-                self.following.waiting.add_ends(ends, closed)
-            }
-        };
-        if let Some(before) = before {
+            return;
+        }
+        let closed_ns = closed.at_ns;
+        let ends = Ends::of(&closed.entry);
+        if let Some(mut before) = self.following.waiting.add_ends(ends, closed) {
+            self.teller.replaced(&mut before, closed_ns, sink);
             self.teller.end_closed(&before, sink);
         }
     }
 
     /// There is no room to wait for anything.
     pub(super) fn settle_at_once(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
-        if let After::Mini(mini) = closed.entry.after() {
-            self.following.newborn.remove(&mini.address);
-        }
+        self.following.forget(closed);
         self.teller.end_closed(closed, sink);
     }
 
@@ -275,6 +315,14 @@ impl super::teller::Teller {
             .entry
             .describe(&mut self.conn, closed.sk, now_ns, lost);
         Some(&self.conn)
+    }
+
+    /// Another connection has its ends.
+    fn replaced(&mut self, closed: &mut Closed, now_ns: u64, sink: &mut (impl Sink + ?Sized)) {
+        if closed.entry.after() == After::NotKnown {
+            closed.entry.evidence_mut().after = After::Replaced(now_ns);
+        }
+        self.change_mini(closed, |mini| mini.replaced(now_ns), sink);
     }
 
     fn change_mini(

@@ -33,6 +33,24 @@ pub enum After {
     Missing(u64),
     /// A mini-socket went on with it.
     Mini(Mini),
+    /// Another connection had its ends, at this time (`CLOCK_MONOTONIC`, ns): it was over by then.
+    Replaced(u64),
+    /// When the kernel was to be asked, its network namespace was gone, or no way led into it any more.
+    NoNamespace,
+}
+
+impl After {
+    /// The mini-socket, where one is known.
+    pub fn mini(self) -> Option<Mini> {
+        match self {
+            Self::Mini(mini) => Some(mini),
+            Self::NotKnown
+            | Self::Nothing
+            | Self::Missing(_)
+            | Self::Replaced(_)
+            | Self::NoNamespace => None,
+        }
+    }
 }
 
 /// The life of a mini-socket, as far as it is known.
@@ -67,6 +85,10 @@ pub enum MiniEnd {
     NotSeen,
     /// It ended at this time; where [`Mini::polled`], at the latest, and after [`Mini::seen_ns`].
     At(u64),
+    /// It was over by this time, when another connection had its ends, in which state is not known.
+    Replaced(u64),
+    /// Its network namespace is gone, or no way leads into it any more: whether it is over is not known.
+    NoNamespace,
 }
 
 /// Which ways there are to hear of mini-sockets.
@@ -176,6 +198,15 @@ impl Mini {
     pub(super) fn is_gone(&mut self, seen_ns: Option<u64>, now_ns: u64) {
         self.seen_ns = self.seen_ns.max(seen_ns.unwrap_or(0)).min(now_ns);
         self.end = MiniEnd::At(now_ns);
+    }
+
+    /// Another connection has its ends by now. One in `FIN_WAIT_2` may have gone on to `TIME_WAIT` before.
+    pub(super) fn replaced(&mut self, now_ns: u64) {
+        self.end = if self.polled && self.state == State::TimeWait {
+            MiniEnd::At(now_ns)
+        } else {
+            MiniEnd::Replaced(now_ns)
+        };
     }
 
     /// It ended.

@@ -209,10 +209,13 @@ impl Teller {
     pub(super) fn end_closed(&mut self, closed: &Closed, sink: &mut (impl Sink + ?Sized)) {
         let as_of_ns = match closed.entry.after() {
             After::Mini(mini) => match mini.end {
-                MiniEnd::At(end_ns) => end_ns.max(closed.at_ns),
-                MiniEnd::NotSeen => mini.seen_ns.max(closed.at_ns),
+                MiniEnd::At(end_ns) | MiniEnd::Replaced(end_ns) => end_ns.max(closed.at_ns),
+                MiniEnd::NotSeen | MiniEnd::NoNamespace => mini.seen_ns.max(closed.at_ns),
             },
-            After::NotKnown | After::Nothing | After::Missing(_) => closed.at_ns,
+            After::Replaced(end_ns) => end_ns.max(closed.at_ns),
+            After::NotKnown | After::Nothing | After::Missing(_) | After::NoNamespace => {
+                closed.at_ns
+            }
         };
         self.end(closed.sk, &closed.entry, Ending::Closed, as_of_ns, sink);
     }

@@ -437,6 +437,10 @@ impl Story {
             Polled::Nothing
         } else if answer == "unknown" {
             Polled::NotKnown
+        } else if answer == "another" {
+            Polled::Another
+        } else if answer == "nowhere" {
+            Polled::NoNamespace
         } else if let Some(retransmits) = answer.strip_prefix("half=") {
             Polled::HalfOpen {
                 retransmits: retransmits.parse().unwrap(),

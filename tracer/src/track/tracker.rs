@@ -326,6 +326,7 @@ impl Tracker {
         };
         self.teller.catch_up(&closed, sink);
         if self.tracked() < self.max_connections {
+            self.following.closed(&closed);
             self.lingering.add(closed);
         } else {
             closed.entry.cut_short();

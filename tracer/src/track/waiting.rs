@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use hashlink::LinkedHashMap;
 
+use super::entry::Entry;
 use super::linger::Closed;
 use crate::event::Endpoint;
 
@@ -25,6 +26,10 @@ impl Ends {
             local: (local.mapped_addr(), local.port),
             remote: (remote.mapped_addr(), remote.port),
         }
+    }
+
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self::new(entry.netns, &entry.local, &entry.remote)
     }
 }
 

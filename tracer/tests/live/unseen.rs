@@ -40,9 +40,11 @@ const FIN_WAIT_2: u8 = 5;
 const TIME_WAIT: u8 = 6;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 5] = [
+    let all: [(&str, RunOne); 7] = [
         ("unseen::time_wait_until_it_ends", time_wait),
         ("unseen::late_data", late_data),
+        ("unseen::ends_used_again_at_once", used_again),
+        ("unseen::namespace_gone_at_once", namespace_gone_at_once),
         ("unseen::half_open", half_open),
         ("unseen::namespace_that_is_gone", namespace_gone),
         ("unseen::namespace_that_is_another", namespace_replaced),
@@ -280,6 +282,77 @@ fn late_data() -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// A new connection takes over what is left of one before the kernel was ever asked for that.
+fn used_again() -> Result<Verdict> {
+    let namespace = Namespace::new()?;
+    let place = SocketAddr::from((SCOPE.loopback(1), SCOPE.port(6)));
+    let from = SocketAddr::from((SCOPE.loopback(2), SCOPE.port(7)));
+    let inode = namespace.inode().to_string();
+    let tracer = Tracer::start(&["--netns", &inode, "--time-wait", "wait"])?;
+    let taken_over_within = namespace.run(|| {
+        let listener = stage::listen(place)?;
+        let connect = || -> Result<_> {
+            let socket = stage::socket(Domain::IPV4)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&from.into())?;
+            socket.connect(&place.into())?;
+            Ok((TcpStream::from(socket), stage::accept(&listener)?))
+        };
+        let (client, server) = connect()?;
+        stage::close_in_order(client, server)?;
+        let closed = Instant::now();
+        let (client, server) = connect()?;
+        let taken_over_within = closed.elapsed();
+        // This one is not to be in TIME_WAIT.
+        stage::close_in_order(server, client)?;
+        Ok(taken_over_within)
+    })?;
+    thread::sleep(Duration::from_millis(500));
+    let output = tracer.stop()?;
+    output.ensure_complete()?;
+    let is = |line: &&Connection| {
+        line.local.port == from.port() && line.closed_by.as_deref() == Some("local")
+    };
+    let line = output.connections.iter().find(is).context("no line")?;
+    ensure!(line.verdict == "closed", "{line:?}");
+    ensure!(
+        line.states.iter().all(|span| span.expected_ns.is_none()),
+        "taken over within {taken_over_within:?}: {line:?}"
+    );
+    if !output.is_function_attached("inet_twsk_kill") {
+        let closed = span(line, "CLOSED")?;
+        let within_ns = closed.within_ns.context("an end at an exact time")?;
+        ensure!(within_ns < 100_000_000, "{line:?}");
+        ensure!(closed.start.is_some(), "{line:?}");
+    }
+    Ok(Verdict::Passed)
+}
+
+/// A namespace that ends before the kernel was ever asked for what is in it.
+fn namespace_gone_at_once() -> Result<Verdict> {
+    let place = SocketAddr::from((SCOPE.loopback(1), SCOPE.port(8)));
+    let port = place.port().to_string();
+    let tracer = Tracer::start(&["--port", &port, "--time-wait", "wait"])?;
+    let namespace = Namespace::new()?;
+    let (_, client, server) = namespace.run(|| stage::pair_at(place))?;
+    let local = client.local_addr()?.port();
+    stage::close_in_order(client, server)?;
+    drop(namespace);
+    thread::sleep(Duration::from_millis(500));
+    let output = tracer.stop()?;
+    output.ensure_complete()?;
+    let line = connection(&output, local, place.port())?;
+    ensure!(
+        line.states.iter().all(|span| span.expected_ns.is_none()),
+        "{line:?}"
+    );
+    if !output.is_function_attached("inet_twsk_kill") {
+        let time_wait = span(line, "TIME_WAIT")?;
+        ensure!(time_wait.duration_ns.is_none(), "{line:?}");
+    }
+    Ok(Verdict::Passed)
+}
+
 /// One handshake is completed after some seconds, another one never.
 fn half_open() -> Result<Verdict> {
     let (here, there) = (Namespace::new()?, Namespace::new()?);
@@ -378,7 +451,10 @@ fn namespace_gone() -> Result<Verdict> {
         return Ok(Verdict::Passed);
     }
     ensure!(time_wait.evidence == "polled", "{line:?}");
-    ensure!(time_wait.duration_is_minimum, "{line:?}");
+    ensure!(
+        time_wait.duration_is_minimum && time_wait.expected_ns.is_none(),
+        "{line:?}"
+    );
     let asked_ns = time_wait.duration_ns.context("no length")?;
     ensure!((50_000_000..2_000_000_000).contains(&asked_ns), "{line:?}");
     Ok(Verdict::Passed)
@@ -413,13 +489,16 @@ fn namespace_replaced() -> Result<Verdict> {
     }
     let output = tracer.stop()?;
     output.ensure_complete()?;
+    // With functions its end is known, and not waited for.
+    let is_told = output.is_function_attached("inet_twsk_kill");
     let clients = output
         .connections
         .iter()
         .filter(|line| line.role == "client");
     for line in clients {
+        let time_wait = span(line, "TIME_WAIT")?;
         ensure!(
-            line.verdict == "closed" && span(line, "TIME_WAIT").is_ok(),
+            line.verdict == "closed" && (is_told || time_wait.expected_ns.is_none()),
             "{replaced} replaced: {line:?}"
         );
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use tracer_common::wire::{
     FLAG_DETAIL, FLAG_NETNS, Header, KIND_POLLED, KIND_STATE, KIND_SYNACK_RETRANSMIT,
-    POLLED_HALF_OPEN, POLLED_MINI, POLLED_NOT_KNOWN, POLLED_NOTHING, PolledRecord, RequestRecord,
-    StateRecord,
+    POLLED_ANOTHER, POLLED_HALF_OPEN, POLLED_MINI, POLLED_NO_NAMESPACE, POLLED_NOT_KNOWN,
+    POLLED_NOTHING, PolledRecord, RequestRecord, StateRecord,
 };
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
@@ -197,11 +197,25 @@ impl Fate {
         self.known.is_some()
     }
 
-    /// Whether it follows that nothing is left of it. What was half-open or in a mini-socket is gone where another
-    /// connection has its ends, and with its namespace. Of what was never found it is only known in the namespace
-    /// where it would be, while its ends are free.
-    fn is_gone_by(&self, answer: Answer) -> bool {
-        self.half_open || self.is_known() || self.is_at_home && answer == Answer::Nothing
+    /// What it says of one that the kernel has nothing of, or something else with its ends. What was half-open or in a
+    /// mini-socket is gone then, and with its namespace. Of what was never found it is only known where it would be.
+    fn gone_by(&self, answer: Answer) -> u16 {
+        if answer == Answer::Another && self.is_at_home && !self.half_open {
+            POLLED_ANOTHER
+        } else if self.half_open || self.is_known() || self.is_at_home {
+            POLLED_NOTHING
+        } else {
+            POLLED_NO_NAMESPACE
+        }
+    }
+
+    /// What the kernel has with its ends is not of its kind.
+    fn is_another(&self, answer: Answer) -> bool {
+        match answer {
+            Answer::Mini { .. } => self.half_open,
+            Answer::HalfOpen { .. } => !self.half_open,
+            Answer::Nothing | Answer::Another => false,
+        }
     }
 
     fn pause_ns(&self, now_ns: u64) -> u64 {
@@ -265,7 +279,7 @@ impl Fates {
         }
         self.count += 1;
         if self.count > MAX {
-            self.give_up(netns, &ends, now_ns);
+            self.give_up(netns, &ends, POLLED_NOT_KNOWN, now_ns);
         }
     }
 
@@ -306,8 +320,7 @@ impl Fates {
         }
     }
 
-    /// A namespace was entered by its inode number. Of what was in another one that had it before, nothing will
-    /// be known.
+    /// A namespace was entered by its inode number. What was in another one that had it before is gone with that.
     pub(super) fn entered(&mut self, netns: u32, identity: Identity, now_ns: u64) {
         let mut gone = Vec::new();
         for (ends, fate) in self.by_netns.get_mut(&netns).into_iter().flatten() {
@@ -318,7 +331,7 @@ impl Fates {
             }
         }
         for ends in gone {
-            self.give_up(netns, &ends, now_ns);
+            self.give_up(netns, &ends, POLLED_NO_NAMESPACE, now_ns);
         }
     }
 
@@ -339,6 +352,11 @@ impl Fates {
         else {
             return false;
         };
+        let answer = if fate.is_another(answer) {
+            Answer::Another
+        } else {
+            answer
+        };
         let mut record = fate.record(netns, ends, POLLED_NOTHING, asked_ns);
         record.took_ns = u32::try_from(seen_ns.saturating_sub(asked_ns)).unwrap_or(u32::MAX);
         let due_ns;
@@ -357,9 +375,7 @@ impl Fates {
             }
             Answer::Nothing | Answer::Another => {
                 record.header.mono_ns = seen_ns;
-                if !fate.is_gone_by(answer) {
-                    record.found = POLLED_NOT_KNOWN;
-                }
+                record.found = fate.gone_by(answer);
                 self.news.push(record.as_bytes());
                 self.remove(netns, ends);
                 return true;
@@ -404,15 +420,15 @@ impl Fates {
         let fates = self.by_netns.get(&netns).into_iter().flatten();
         let ends: Vec<Ends> = fates.map(|(ends, _)| *ends).collect();
         for ends in ends {
-            self.give_up(netns, &ends, now_ns);
+            self.give_up(netns, &ends, POLLED_NO_NAMESPACE, now_ns);
         }
     }
 
-    fn give_up(&mut self, netns: u32, ends: &Ends, now_ns: u64) {
+    fn give_up(&mut self, netns: u32, ends: &Ends, why: u16, now_ns: u64) {
         let Some(fate) = self.remove(netns, ends) else {
             return;
         };
-        let record = fate.record(netns, ends, POLLED_NOT_KNOWN, now_ns);
+        let record = fate.record(netns, ends, why, now_ns);
         self.news.push(record.as_bytes());
     }
 

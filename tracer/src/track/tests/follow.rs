@@ -23,10 +23,7 @@ fn polling(time_wait: TimeWait) -> Story {
 }
 
 fn mini(story: &Story) -> Mini {
-    match story.conn(1).evidence.after {
-        After::Mini(mini) => mini,
-        After::NotKnown | After::Nothing | After::Missing(_) => panic!("no mini-socket"),
-    }
+    story.conn(1).evidence.after.mini().unwrap()
 }
 
 #[test]
@@ -159,6 +156,63 @@ fn a_new_connection_with_its_ends_shows_that_time_wait_is_over() {
 }
 
 #[test]
+fn what_was_in_fin_wait_2_when_its_ends_were_used_again_may_have_been_in_time_wait_before() {
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&[
+        "A F2>CL",
+        "+20ms",
+        "poll=F2/59980ms",
+        "+500ms",
+        "B CL>SS p0",
+    ]);
+    let lines = story.tell(&["B SS>ES"]);
+    assert_eq!(lines[0], "1 Closed");
+    assert_eq!(mini(&story).end, MiniEnd::Replaced(story.now_ns));
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+20ms", "poll=F2/59980ms", "+1000ms"]);
+    assert_eq!(story.tell(&["poll=another"]), ["1 Closed"]);
+    assert_eq!(mini(&story).end, MiniEnd::Replaced(story.now_ns));
+}
+
+#[test]
+fn ends_can_be_used_again_before_the_kernel_was_asked_or_the_evidence_is_complete() {
+    let polled = MiniSight {
+        polled: true,
+        ..MiniSight::default()
+    };
+    // Its socket may have the same address.
+    for (minis, next) in [(MiniSight::default(), "B"), (polled, "B"), (polled, "A")] {
+        let mut story = Story::following(TimeWait::Expect, minis);
+        story.tell(&CLIENT);
+        let again = [format!("{next} CL>SS p0"), format!("{next} SS>ES")];
+        story.tell(&["A F2>CL", &again[0], &again[1]]);
+        let used_ns = story.now_ns;
+        story.tell(&["+20ms"]);
+        let conn = story.conn(1);
+        assert_eq!(conn.evidence.after, After::Replaced(used_ns), "{minis:?}");
+        assert_eq!(conn.as_of_ns, used_ns);
+        // Nobody has the ends of the next one.
+        let close = ["ES>F1", "F1>F2", "F2>CL"].map(|step| format!("{next} {step}"));
+        story.tell(&close.each_ref().map(String::as_str));
+        story.tell(&["+20ms", "+76000ms"]);
+        assert_eq!(story.conn(2).evidence.after, After::NotKnown);
+    }
+    let mut story = polling(TimeWait::Expect);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+50ms", "B CL>SS p0", "B SS>ES"]);
+    let used = After::Replaced(story.now_ns);
+    assert_eq!(story.conn(1).evidence.after, used);
+    // Of one that is not answered only the kernel tells.
+    let mut story = polling(TimeWait::Expect);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+100ms", "poll=another"]);
+    let used = After::Replaced(story.now_ns);
+    assert_eq!(story.conn(1).evidence.after, used);
+}
+
+#[test]
 fn what_is_gone_was_there_the_last_time_before() {
     let mut story = polling(TimeWait::Wait);
     story.tell(&CLIENT);
@@ -187,6 +241,15 @@ fn what_cannot_be_asked_for_any_more_has_no_end() {
     story.tell(&["A F2>CL", "+20ms", "poll=TW/59980ms", "+1000ms"]);
     assert_eq!(story.tell(&["poll=unknown"]), ["1 Closed"]);
     assert_eq!(mini(&story).end, MiniEnd::NotSeen);
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+20ms", "poll=TW/59980ms", "+1000ms"]);
+    assert_eq!(story.tell(&["poll=nowhere"]), ["1 Closed"]);
+    assert_eq!(mini(&story).end, MiniEnd::NoNamespace);
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&CLIENT);
+    story.tell(&["A F2>CL", "+20ms", "poll=nowhere"]);
+    assert_eq!(story.conn(1).evidence.after, After::NoNamespace);
     let mut story = polling(TimeWait::Expect);
     story.tell(&CLIENT);
     let lines = story.tell(&["A F2>CL", "+20ms", "poll=unknown"]);

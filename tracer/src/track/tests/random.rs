@@ -140,6 +140,8 @@ fn polled() -> impl Strategy<Value = (u16, Polled)> {
     let mini = (mini_state(), proptest::option::of(0..70_000_000_000_u64));
     let found = prop_oneof![
         Just(Polled::Nothing),
+        Just(Polled::Another),
+        Just(Polled::NoNamespace),
         Just(Polled::NotKnown),
         mini.prop_map(|(state, timer_ns)| Polled::Mini { state, timer_ns }),
         (0..3_u32).prop_map(|retransmits| Polled::HalfOpen { retransmits }),

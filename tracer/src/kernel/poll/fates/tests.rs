@@ -186,8 +186,8 @@ fn of_what_was_in_a_namespace_that_is_gone_the_next_one_of_its_number_tells_noth
         (cookie(5), closed_in(5, 1), Polled::Nothing),
         (Identity::Own, closed(1), Polled::Nothing),
         // Nobody can tell which one it is.
-        (cookie(5), closed(1), Polled::NotKnown),
-        (Identity::Cookie(None), closed_in(5, 1), Polled::NotKnown),
+        (cookie(5), closed(1), Polled::NoNamespace),
+        (Identity::Cookie(None), closed_in(5, 1), Polled::NoNamespace),
     ] {
         let mut fates = with(TimeWait::Wait, 0..0);
         fates.add(&wanted, START);
@@ -202,13 +202,24 @@ fn of_what_was_in_a_namespace_that_is_gone_the_next_one_of_its_number_tells_noth
     fates.entered(NETNS, cookie(6), START + SECOND);
     let told = news(&mut fates);
     assert_eq!((told.len(), told[0].local.port), (1, 1));
-    assert_eq!(told[0].found, Polled::NotKnown);
-    // Whoever has its ends now, it is not known what it was before.
+    assert_eq!(told[0].found, Polled::NoNamespace);
+    // Another connection has its ends, of whatever state.
     let mut fates = with(TimeWait::Wait, 0..0);
     fates.add(&closed_in(5, 1), START);
     fates.entered(NETNS, cookie(5), START + SECOND);
+    fates.add(&closed_in(5, 2), START);
+    fates.entered(NETNS, cookie(5), START + SECOND);
     answer(&mut fates, 1, 1000, Answer::Another);
-    assert_eq!(news(&mut fates)[0].found, Polled::NotKnown);
+    answer(&mut fates, 2, 1000, Answer::HalfOpen { retransmits: 0 });
+    for told in news(&mut fates) {
+        assert_eq!(told.found, Polled::Another);
+    }
+    assert_eq!(fates.next_ns(), None);
+    // There, or in the next namespace of its number.
+    fates.add(&closed(1), START);
+    fates.entered(NETNS, cookie(5), START + SECOND);
+    answer(&mut fates, 1, 1000, Answer::Another);
+    assert_eq!(news(&mut fates)[0].found, Polled::NoNamespace);
     // What was seen there is gone with it.
     let mut fates = with(TimeWait::Wait, 0..0);
     fates.add(&closed_in(6, 2), START);
@@ -237,7 +248,7 @@ fn what_cannot_be_asked_for_is_told_to_be_unknown() {
     fates.give_up_all(NETNS, START + SECOND);
     fates.plan();
     let told = news(&mut fates);
-    let unknown = told.iter().filter(|event| event.found == Polled::NotKnown);
+    let unknown = (told.iter()).filter(|event| event.found == Polled::NoNamespace);
     assert_eq!((unknown.count(), told.len()), (3, 4));
     assert_eq!(fates.next_ns(), None);
     assert!(fates.due(u64::MAX).is_empty());
