@@ -22,6 +22,7 @@ use crate::track::{Connection, Continued, Ending, TimeWait, Transition};
 
 mod closing;
 mod csv;
+mod digits;
 mod fields;
 mod first;
 mod fold;

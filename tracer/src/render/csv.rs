@@ -12,6 +12,7 @@ use std::fmt::{Display, Write};
 use bytes::{BufMut, BytesMut};
 
 use super::Render;
+use super::digits::{write_addr, write_number};
 use super::fields::{self, Fields};
 use super::plain::push_plain;
 use super::span::Span;
@@ -162,7 +163,7 @@ impl Fields for Row<'_> {
     fn number(&mut self, _name: &'static str, value: Option<u64>) {
         let cell = self.cell();
         if let Some(number) = value {
-            let _ = write!(cell, "{number}");
+            let _ = write_number(cell, number);
         }
     }
 
@@ -205,7 +206,7 @@ impl Fields for Row<'_> {
     }
 
     fn endpoint(&mut self, name: &'static str, value: Endpoint) {
-        self.shown(name, value.addr);
+        let _ = write_addr(self.cell(), value.addr);
         self.number(name, Some(u64::from(value.port)));
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn transition(
     fields.word("type", "transition");
     fields.word("ts", stamp.format(clock.wall_ns(event.mono_ns)));
     fields.number("mono_ns", Some(event.mono_ns));
-    fields.shown("conn", conn.id.0);
+    fields.word("conn", itoa::Buffer::new().format(conn.id.0));
     fields.shown("sk", vocab::socket(event.sk));
     fields.number("netns", event.netns.map(u64::from));
     fields.shown("family", vocab::family(event.family));
@@ -141,7 +141,7 @@ pub(crate) fn continued(
     fields.word("type", "continued");
     fields.word("ts", stamp.format(clock.wall_ns(change.mono_ns)));
     fields.number("mono_ns", Some(change.mono_ns));
-    fields.shown("conn", conn.id.0);
+    fields.word("conn", itoa::Buffer::new().format(conn.id.0));
     fields.number("netns", conn.netns.map(u64::from));
     fields.shown("family", vocab::family(conn.family));
     fields.word("role", vocab::role(conn.role));
@@ -174,7 +174,7 @@ pub(crate) fn connection(
     fields.word("type", "connection");
     fields.word("ts", stamp.format(clock.wall_ns(now_ns)));
     fields.number("mono_ns", Some(now_ns));
-    fields.shown("conn", conn.id.0);
+    fields.word("conn", itoa::Buffer::new().format(conn.id.0));
     if conn.sk == 0 {
         fields.text("sk", None);
     } else {

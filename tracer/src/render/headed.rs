@@ -248,7 +248,7 @@ impl Headed {
     }
 
     fn day(&mut self, out: &mut BytesMut, wall_ns: i64) {
-        let (day, _) = self.local_clock.format(wall_ns);
+        let day = self.local_clock.day(wall_ns);
         if self.day != Some(day) {
             self.day = Some(day);
             let _ = writeln!(out, "# {day}");

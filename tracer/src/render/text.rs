@@ -14,10 +14,10 @@ use bytes::{BufMut, BytesMut};
 use super::fold::fold;
 use super::headed::Headed;
 use super::plain::{columns, push_plain};
-use super::time::{LocalClock, LocalDay, human};
+use super::time::{LocalClock, LocalDay, write_human};
 use super::vocab::{
-    endpoint, others, push_note, push_owner, push_owners, push_transition_notes, put_hint,
-    put_state, put_verdict, state,
+    others, push_note, push_owner, push_owners, push_state, push_transition_notes, put_hint,
+    put_state, put_verdict, write_endpoint,
 };
 use super::{Render, RenderOptions, Shape, remark, unseen};
 use crate::diagnose::Diagnosis;
@@ -143,10 +143,10 @@ impl Text {
             cell.clear();
         }
         push_owners(owner, conn);
-        let _ = write!(local, "{}", endpoint(event.local, event.local_port_known));
-        let _ = write!(remote, "{}", endpoint(event.remote, true));
-        let _ = write!(from, "{}", state(event.from, names));
-        let _ = write!(to, "{}", state(event.to, names));
+        let _ = write_endpoint(local, event.local, event.local_port_known);
+        let _ = write_endpoint(remote, event.remote, true);
+        push_state(from, event.from, names);
+        push_state(to, event.to, names);
         push_duration(duration, conn, transition);
         push_notes(notes, conn, transition, names);
         self.widen();
@@ -172,7 +172,7 @@ impl Text {
         for (cell, end) in [(local, here), (remote, there)] {
             match end {
                 Some(end) => {
-                    let _ = write!(cell, "{}", endpoint(end, true));
+                    let _ = write_endpoint(cell, end, true);
                 }
                 None => cell.push('*'),
             }
@@ -203,8 +203,8 @@ impl Text {
         for cell in [&mut *from, to, duration, notes] {
             cell.clear();
         }
-        let _ = write!(from, "{}", state(change.from, names));
-        let _ = write!(to, "{}", state(change.to, names));
+        push_state(from, change.from, names);
+        push_state(to, change.to, names);
         push_change(duration, notes, change);
         self.widen();
     }
@@ -232,9 +232,12 @@ impl Text {
         out.put_slice(b" -> ");
         put_state(out, &cells.to, to, *color);
         put_padding(out, &cells.to, widths.to);
-        let _ = write!(out, "  {:>DURATION_COLUMNS$}", cells.duration);
+        out.put_slice(b"  ");
+        put_padding(out, &cells.duration, DURATION_COLUMNS);
+        out.put_slice(cells.duration.as_bytes());
         if !cells.notes.is_empty() {
-            let _ = write!(out, "  {}", cells.notes);
+            out.put_slice(b"  ");
+            out.put_slice(cells.notes.as_bytes());
         }
         out.put_u8(b'\n');
     }
@@ -346,7 +349,7 @@ impl Text {
 
     /// Prints the day and the zone's offset when they are not those of the line before.
     fn day(&mut self, out: &mut BytesMut, wall_ns: i64) {
-        let (day, _) = self.local_clock.format(wall_ns);
+        let day = self.local_clock.day(wall_ns);
         if self.day != Some(day) {
             self.day = Some(day);
             let _ = writeln!(out, "# {day}");
@@ -560,7 +563,7 @@ pub(super) fn push_duration(cell: &mut String, conn: &Connection, transition: &T
             {
                 cell.push('>');
             }
-            let _ = write!(cell, "{}", human(ns));
+            let _ = write_human(cell, ns);
         }
         None => cell.push('?'),
     }
@@ -600,14 +603,14 @@ pub(super) fn push_notes(
 pub(super) fn push_change(duration: &mut String, notes: &mut String, change: &Continued) {
     match change.in_state_ns {
         Some(ns) => {
-            let _ = write!(duration, "{}", human(ns));
+            let _ = write_human(duration, ns);
         }
         None => duration.push('?'),
     }
     notes.push_str("after the socket was closed");
     if let Some(within_ns) = change.polled_within_ns {
         push_note(notes, "found by asking the kernel, to within ");
-        let _ = write!(notes, "{}", human(within_ns));
+        let _ = write_human(notes, within_ns);
     }
 }
 

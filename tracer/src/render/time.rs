@@ -8,6 +8,8 @@ use std::fmt::{self, Write};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::digits::{write_last_digits, write_number};
+
 const NS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -31,7 +33,7 @@ impl UtcStamp {
             let _ = write!(self.text, "{}T{}.", civil.date(), civil.time_of_day());
         }
         self.text.truncate(Self::PREFIX_BYTES);
-        push_digits::<9>(&mut self.text, wall_ns.rem_euclid(NS_PER_SECOND));
+        let _ = write_last_digits(&mut self.text, 9, ns_of_second(wall_ns));
         self.text.push('Z');
         &self.text
     }
@@ -65,8 +67,8 @@ impl LocalClock {
         }
     }
 
-    /// `03:04:05.123456` and its day, for nanoseconds since the Unix epoch.
-    pub(crate) fn format(&mut self, wall_ns: i64) -> (LocalDay, &str) {
+    /// The day, for nanoseconds since the Unix epoch.
+    pub(crate) fn day(&mut self, wall_ns: i64) -> LocalDay {
         let second = wall_ns.div_euclid(NS_PER_SECOND);
         if self.second != Some(second) {
             self.second = Some(second);
@@ -80,9 +82,15 @@ impl LocalClock {
             self.text.clear();
             let _ = write!(self.text, "{}.", civil.time_of_day());
         }
+        self.day
+    }
+
+    /// `03:04:05.123456` and its day, likewise.
+    pub(crate) fn format(&mut self, wall_ns: i64) -> (LocalDay, &str) {
+        let day = self.day(wall_ns);
         self.text.truncate(Self::PREFIX_BYTES);
-        push_digits::<6>(&mut self.text, wall_ns.rem_euclid(NS_PER_SECOND) / 1000);
-        (self.day, &self.text)
+        let _ = write_last_digits(&mut self.text, 6, ns_of_second(wall_ns) / 1000);
+        (day, &self.text)
     }
 }
 
@@ -152,43 +160,45 @@ impl Civil {
     }
 }
 
-/// Appends the last `N` decimal digits of a number that is not negative.
-fn push_digits<const N: usize>(text: &mut String, mut value: i64) {
-    let mut digits = [b'0'; N];
-    for digit in digits.iter_mut().rev() {
-        *digit = u8::try_from(value % 10).map_or(b'?', |d| b'0' + d);
-        value /= 10;
-    }
-    text.push_str(str::from_utf8(&digits).unwrap_or_default());
+fn ns_of_second(wall_ns: i64) -> u32 {
+    u32::try_from(wall_ns.rem_euclid(NS_PER_SECOND)).unwrap_or_default()
 }
 
-/// A duration for people, at most seven characters up to 99 days: `35us`, `1.203ms`, `12.41s`,
+/// Appends a duration for people, at most seven characters up to 99 days: `35us`, `1.203ms`, `12.41s`,
 /// `3h02m`. Cut, not rounded, so that it never says more than was measured.
-pub(crate) fn human(ns: u64) -> impl fmt::Display {
-    fmt::from_fn(move |f| {
-        let us = ns / 1000;
-        let seconds = us / 1_000_000;
-        match ns {
-            0..1_000 => write!(f, "{ns}ns"),
-            1_000..1_000_000 => write!(f, "{us}us"),
-            1_000_000..1_000_000_000 => write_thousandths(f, us, "ms"),
-            1_000_000_000..60_000_000_000 => write_thousandths(f, us / 1000, "s"),
-            _ if seconds < 3600 => write!(f, "{}m{:02}s", seconds / 60, seconds % 60),
-            _ if seconds < 48 * 3600 => {
-                write!(f, "{}h{:02}m", seconds / 3600, seconds / 60 % 60)
-            }
-            _ => write!(f, "{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+pub(crate) fn write_human(out: &mut impl Write, ns: u64) -> fmt::Result {
+    let us = ns / 1000;
+    let seconds = us / 1_000_000;
+    match ns {
+        0..1_000 => write_whole(out, ns, "ns"),
+        1_000..1_000_000 => write_whole(out, us, "us"),
+        1_000_000..1_000_000_000 => write_thousandths(out, us, "ms"),
+        1_000_000_000..60_000_000_000 => write_thousandths(out, us / 1000, "s"),
+        _ if seconds < 3600 => write!(out, "{}m{:02}s", seconds / 60, seconds % 60),
+        _ if seconds < 48 * 3600 => {
+            write!(out, "{}h{:02}m", seconds / 3600, seconds / 60 % 60)
         }
-    })
+        _ => write!(out, "{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// A duration as [`write_human`] shows it.
+pub(crate) fn human(ns: u64) -> impl fmt::Display {
+    fmt::from_fn(move |f| write_human(f, ns))
+}
+
+fn write_whole(out: &mut impl Write, number: u64, unit: &str) -> fmt::Result {
+    write_number(out, number)?;
+    out.write_str(unit)
 }
 
 /// A number of thousandths below a million, with four significant digits.
-fn write_thousandths(f: &mut fmt::Formatter<'_>, thousandths: u64, unit: &str) -> fmt::Result {
+fn write_thousandths(out: &mut impl Write, thousandths: u64, unit: &str) -> fmt::Result {
     let (whole, rest) = (thousandths / 1000, thousandths % 1000);
     match whole {
-        0..10 => write!(f, "{whole}.{rest:03}{unit}"),
-        10..100 => write!(f, "{whole}.{:02}{unit}", rest / 10),
-        _ => write!(f, "{whole}.{}{unit}", rest / 100),
+        0..10 => write!(out, "{whole}.{rest:03}{unit}"),
+        10..100 => write!(out, "{whole}.{:02}{unit}", rest / 10),
+        _ => write!(out, "{whole}.{}{unit}", rest / 100),
     }
 }
 

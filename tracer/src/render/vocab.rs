@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use anstyle::{AnsiColor, Style};
 use bytes::{BufMut, BytesMut};
 
+use super::digits::{write_addr, write_hex, write_number};
 use super::plain::push_plain;
 use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
 use crate::event::{Endpoint, Family, Protocol};
@@ -182,7 +183,7 @@ pub(crate) fn legality(legality: Legality) -> &'static str {
 
 /// Kernel address of a socket.
 pub(crate) fn socket(sk: u64) -> impl fmt::Display {
-    fmt::from_fn(move |f| write!(f, "0x{sk:016x}"))
+    fmt::from_fn(move |f| write_hex(f, sk))
 }
 
 /// `inet`, `inet6`, or the number.
@@ -209,6 +210,16 @@ pub(crate) fn state(state: State, names: Names) -> impl fmt::Display {
         Some(name) => f.write_str(name),
         None => write!(f, "UNKNOWN({})", state.to_kernel()),
     })
+}
+
+/// Appends the name of a state.
+pub(crate) fn push_state(out: &mut String, one: State, names: Names) {
+    match one.known_name(names) {
+        Some(name) => out.push_str(name),
+        None => {
+            let _ = write!(out, "{}", state(one, names));
+        }
+    }
 }
 
 /// Several states: `FIN_WAIT_2 or TIME_WAIT`.
@@ -252,18 +263,32 @@ pub(crate) fn put_state(out: &mut BytesMut, name: &str, state: State, color: boo
     }
 }
 
-/// `10.0.0.1:443`, `[::1]:443`; `*` for a port that is not chosen yet, alone where the address is
+/// Appends `10.0.0.1:443`, `[::1]:443`; `*` for a port that is not chosen yet, alone where the address is
 /// unspecified too.
-pub(crate) fn endpoint(endpoint: Endpoint, port_known: bool) -> impl fmt::Display {
-    let Endpoint { addr, port } = endpoint;
+pub(crate) fn write_endpoint(
+    out: &mut impl Write,
+    Endpoint { addr, port }: Endpoint,
+    port_known: bool,
+) -> fmt::Result {
     let port_known = port_known && port != 0;
-    fmt::from_fn(move |f| match addr {
-        _ if !port_known && addr.is_unspecified() => f.write_str("*"),
-        IpAddr::V4(v4) if port_known => write!(f, "{v4}:{port}"),
-        IpAddr::V4(v4) => write!(f, "{v4}:*"),
-        IpAddr::V6(v6) if port_known => write!(f, "[{v6}]:{port}"),
-        IpAddr::V6(v6) => write!(f, "[{v6}]:*"),
-    })
+    if !port_known && addr.is_unspecified() {
+        return out.write_char('*');
+    }
+    match addr {
+        IpAddr::V4(_) => write_addr(out, addr)?,
+        IpAddr::V6(v6) => write!(out, "[{v6}]")?,
+    }
+    out.write_char(':')?;
+    if port_known {
+        write_number(out, port)
+    } else {
+        out.write_char('*')
+    }
+}
+
+/// An endpoint as [`write_endpoint`] shows it.
+pub(crate) fn endpoint(endpoint: Endpoint, port_known: bool) -> impl fmt::Display {
+    fmt::from_fn(move |f| write_endpoint(f, endpoint, port_known))
 }
 
 /// Appends the owner, and how many others hold the connection: `nginx/812+4`.
@@ -304,7 +329,7 @@ pub(crate) fn push_owner(out: &mut String, owner: &Owner, others: usize) {
     }
     out.push('/');
     match pid {
-        Some(pid) => out.push_str(&pid.to_string()),
+        Some(pid) => out.push_str(itoa::Buffer::new().format(*pid)),
         None => out.push('?'),
     }
     if others > 0 {
