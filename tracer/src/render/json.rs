@@ -7,8 +7,9 @@ use std::fmt::{Display, Write};
 
 use bytes::{BufMut, BytesMut};
 
+use super::digits::write_addr;
 use super::fields::{self, Fields};
-use super::plain::is_plain;
+use super::plain::{is_plain, is_simple};
 use super::span::Span;
 use super::time::UtcStamp;
 use crate::event::{Comm, Endpoint, Process};
@@ -19,18 +20,23 @@ use crate::session::ClockMap;
 /// An object being written.
 pub(crate) struct Object<'a> {
     out: &'a mut BytesMut,
-    separator: &'static [u8],
+    /// Stands before the next member.
+    separator: u8,
 }
 
+#[expect(clippy::inline_always, reason = "see `key`")]
 impl<'a> Object<'a> {
     /// Writes an object; `fill` calls for its members.
     pub(crate) fn write(out: &'a mut BytesMut, fill: impl FnOnce(&mut Object<'_>)) {
-        out.put_u8(b'{');
-        fill(&mut Object {
+        let mut object = Object {
             out,
-            separator: b"\"",
-        });
-        out.put_u8(b'}');
+            separator: b'{',
+        };
+        fill(&mut object);
+        if object.separator == b'{' {
+            object.out.put_u8(b'{');
+        }
+        object.out.put_u8(b'}');
     }
 
     /// An object within.
@@ -79,40 +85,44 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn key(&mut self, name: &str) {
-        self.out.put_slice(self.separator);
-        self.separator = b",\"";
+    /// Half of a line are names. They are copied at once where their length is known to the compiler: where this is
+    /// a part of the function that names them.
+    #[inline(always)]
+    fn key(&mut self, name: &'static str) {
+        self.out.put_u8(self.separator);
+        self.separator = b',';
+        self.out.put_u8(b'"');
         self.out.put_slice(name.as_bytes());
         self.out.put_slice(b"\":");
     }
 }
 
+#[expect(clippy::inline_always, reason = "see `Object::key`")]
 impl Fields for Object<'_> {
+    #[inline(always)]
     fn number(&mut self, name: &'static str, value: Option<u64>) {
         self.key(name);
-        match value {
-            Some(number) => {
-                let _ = write!(self.out, "{number}");
-            }
-            None => self.out.put_slice(b"null"),
-        }
+        put_number(self.out, value);
     }
 
+    #[inline(always)]
     fn flag(&mut self, name: &'static str, value: bool) {
         self.key(name);
         self.out.put_slice(if value { b"true" } else { b"false" });
     }
 
+    #[inline(always)]
     fn word(&mut self, name: &'static str, value: &str) {
         self.key(name);
-        self.out.put_u8(b'"');
-        self.out.put_slice(value.as_bytes());
-        self.out.put_u8(b'"');
+        put_word(self.out, value);
     }
 
+    #[inline(always)]
     fn shown(&mut self, name: &'static str, value: impl Display) {
         self.key(name);
-        let _ = write!(self.out, "\"{value}\"");
+        self.out.put_u8(b'"');
+        let _ = write!(self.out, "{value}");
+        self.out.put_u8(b'"');
     }
 
     fn words(&mut self, name: &'static str, values: impl Iterator<Item = &'static str>) {
@@ -126,6 +136,7 @@ impl Fields for Object<'_> {
         self.out.put_u8(b']');
     }
 
+    #[inline(always)]
     fn text(&mut self, name: &'static str, value: Option<&str>) {
         self.key(name);
         match value {
@@ -151,7 +162,10 @@ impl Fields for Object<'_> {
 
     fn endpoint(&mut self, name: &'static str, value: Endpoint) {
         self.object(name, |object| {
-            object.shown("addr", value.addr);
+            object.key("addr");
+            object.out.put_u8(b'"');
+            let _ = write_addr(object.out, value.addr);
+            object.out.put_u8(b'"');
             object.number("port", Some(u64::from(value.port)));
         });
     }
@@ -189,7 +203,23 @@ pub(super) fn put_hint(object: &mut Object<'_>, hint: &Hint) {
     object.text("check", hint.check.as_deref());
 }
 
+fn put_number(out: &mut BytesMut, value: Option<u64>) {
+    match value {
+        Some(number) => out.put_slice(itoa::Buffer::new().format(number).as_bytes()),
+        None => out.put_slice(b"null"),
+    }
+}
+
+fn put_word(out: &mut BytesMut, word: &str) {
+    out.put_u8(b'"');
+    out.put_slice(word.as_bytes());
+    out.put_u8(b'"');
+}
+
 fn put_string(out: &mut BytesMut, text: &str) {
+    if is_simple(text.as_bytes()) {
+        return put_word(out, text);
+    }
     out.put_u8(b'"');
     for c in text.chars() {
         let _ = match c {
@@ -215,6 +245,20 @@ mod tests {
         let mut out = BytesMut::new();
         put_string(&mut out, text);
         String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn objects_and_lists_may_be_empty() {
+        let mut out = BytesMut::new();
+        Object::write(&mut out, |object| {
+            object.object("none", |_| {});
+            object.objects("no", &[], |_, (): &()| {});
+            object.objects("two", &[1, -2], |object, number| {
+                object.signed("is", *number);
+            });
+        });
+        let expected = r#"{"none":{},"no":[],"two":[{"is":1},{"is":-2}]}"#;
+        assert_eq!(out, expected.as_bytes());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::fmt::Write;
 /// other than U+0020, unassigned and private characters, and combining marks, which draw upon their
 /// neighbour. The standard library's tables, those of `Debug`, know them; but not the letters and the
 /// symbol that are blank.
+#[inline]
 pub(crate) fn is_plain(c: char) -> bool {
     match c {
         ' '..='~' => true,
@@ -20,9 +21,23 @@ pub(crate) fn is_plain(c: char) -> bool {
     }
 }
 
+/// Whether bytes are visible ASCII, without what is escaped somewhere: they can be shown as they are. Nearly all
+/// are.
+pub(crate) fn is_simple(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+}
+
 /// Appends bytes as text: what is not plain as `\x1b` or `\u{202e}`, bytes that are not UTF-8 as
 /// `\xff`, a backslash as `\\`.
 pub(crate) fn push_plain(out: &mut String, bytes: &[u8]) {
+    if is_simple(bytes)
+        && let Ok(text) = str::from_utf8(bytes)
+    {
+        out.push_str(text);
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             let _ = match c {
