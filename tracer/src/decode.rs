@@ -48,11 +48,12 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             let (task, rest) = trailer::<wire::Task>(&record, wire::FLAG_TASK, rest, &cut)?;
             let (counted, rest) = trailer::<wire::Counts>(&record, wire::FLAG_COUNTS, rest, &cut)?;
             let (at_end, _) = trailer::<wire::AtClose>(&record, wire::FLAG_AT_CLOSE, rest, &cut)?;
-            Ok(Event::State(StateEvent {
-                counts: counted.as_ref().map(counts),
-                at_close: at_end.as_ref().map(at_close),
-                ..state_event(&record, task.as_ref())
-            }))
+            Ok(Event::State(state_event(
+                &record,
+                task.as_ref(),
+                counted.as_ref(),
+                at_end.as_ref(),
+            )))
         }
         wire::KIND_SYNACK_RETRANSMIT | wire::KIND_REQUEST_BORN => {
             let (record, _) = take::<wire::RequestRecord>(bytes).ok_or(cut)?;
@@ -374,7 +375,12 @@ fn at_close(record: &wire::AtClose) -> AtClose {
     }
 }
 
-fn state_event(record: &wire::StateRecord, current: Option<&wire::Task>) -> StateEvent {
+fn state_event(
+    record: &wire::StateRecord,
+    current: Option<&wire::Task>,
+    counted: Option<&wire::Counts>,
+    at_end: Option<&wire::AtClose>,
+) -> StateEvent {
     let flags = record.header.flags;
     let family = Family::from_number(record.family);
     let facts = Facts {
@@ -399,8 +405,8 @@ fn state_event(record: &wire::StateRecord, current: Option<&wire::Task>) -> Stat
         task: current
             .filter(|_| runs_in_caller(record.old_state, record.new_state))
             .map(task),
-        counts: None,
-        at_close: None,
+        counts: counted.map(counts),
+        at_close: at_end.map(at_close),
         from_twin: flags & wire::FLAG_TWIN != 0,
     }
 }

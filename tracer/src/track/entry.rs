@@ -704,13 +704,15 @@ impl Entry {
             self.gap
         };
         conn.as_of_ns = as_of_ns;
-        conn.evidence = Gathered {
-            opened: self.opened,
-            synacks_counted: self.synacks_counted,
-            half_open_ns: (self.half_open_ns != NOT_SEEN).then_some(self.half_open_ns),
-            incomplete: self.incomplete || self.has_lost(lost),
-            ..self.evidence.as_deref().copied().unwrap_or_default()
+        let evidence = &mut conn.evidence;
+        *evidence = match &self.evidence {
+            Some(gathered) => **gathered,
+            None => Gathered::default(),
         };
+        evidence.opened = self.opened;
+        evidence.synacks_counted = self.synacks_counted;
+        evidence.half_open_ns = (self.half_open_ns != NOT_SEEN).then_some(self.half_open_ns);
+        evidence.incomplete = self.incomplete || self.has_lost(lost);
     }
 }
 

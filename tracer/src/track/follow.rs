@@ -1,7 +1,7 @@
 //! What becomes of a connection while it has no socket of its own: half-open before it, in a mini-socket
 //! after it.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::entry::Entry;
 use super::half_open::Pending;

@@ -5,10 +5,11 @@
 //!
 //! The latest that were closed are kept for a while: the kernel resets what waits in their queues.
 
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use hashbrown::hash_map::{Entry as Slot, HashMap};
 
 use super::ConnId;
 use super::entry::Entry;

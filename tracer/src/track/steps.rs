@@ -80,22 +80,19 @@ impl Steps {
     /// Puts them in the place of what is in `out`.
     pub(super) fn write_to(&self, out: &mut Vec<Step>) {
         out.clear();
-        let inline = 0..usize::from(self.inline);
-        out.extend(inline.filter_map(|index| self.inline_at(index)));
+        out.extend(self.inline());
         out.extend_from_slice(self.spilled());
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Step> + '_ {
-        (0..usize::from(self.inline))
-            .filter_map(|index| self.inline_at(index))
-            .chain(self.spilled().iter().copied())
+        self.inline().chain(self.spilled().iter().copied())
     }
 
     /// The present state.
     pub(super) fn last(&self) -> Option<Step> {
         match self.spilled().last() {
             Some(step) => Some(*step),
-            None => self.inline_at(usize::from(self.inline).checked_sub(1)?),
+            None => self.inline().next_back(),
         }
     }
 
@@ -111,13 +108,16 @@ impl Steps {
         }
     }
 
-    fn inline_at(&self, index: usize) -> Option<Step> {
-        let since_ns = *self.since_ns.get(index)?;
-        let is_known = since_ns != UNKNOWN && !(index == 0 && self.first_found);
-        Some(Step {
-            state: State::from_kernel((*self.states.get(index)?).into()),
-            since_ns: is_known.then_some(since_ns),
-        })
+    fn inline(&self) -> impl DoubleEndedIterator<Item = Step> + '_ {
+        let all = self.since_ns.iter().zip(&self.states).enumerate();
+        all.take(self.inline.into())
+            .map(|(index, (&since_ns, &number))| {
+                let is_known = since_ns != UNKNOWN && !(index == 0 && self.first_found);
+                Step {
+                    state: State::from_kernel(number.into()),
+                    since_ns: is_known.then_some(since_ns),
+                }
+            })
     }
 
     fn spilled(&self) -> &[Step] {
