@@ -14,7 +14,7 @@ pub static RESET_REASONS: [(&str, &str); 25] = [
     ("TCP_ACK_UNSENT_DATA", "an ACK came for data that was not sent yet"),
     ("TCP_FLAGS", "a segment came whose flags do not fit"),
     ("TCP_OLD_ACK", "an ACK came that is old"),
-    ("TCP_ABORT_ON_DATA", "data came after close, or TCP_LINGER2 is negative"),
+    ("TCP_ABORT_ON_DATA", "data came after close, or after a shutdown of reading; or closed, and TCP_LINGER2 is negative"),
     ("TCP_TIMEWAIT_SOCKET", "a segment came that does not fit a connection in TIME_WAIT"),
     ("INVALID_SYN", "a SYN came in the handshake that does not fit, or the accept queue was full and tcp_abort_on_overflow set"),
     ("TCP_ABORT_ON_CLOSE", "closed while received data was unread"),

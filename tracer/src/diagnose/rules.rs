@@ -111,7 +111,7 @@ pub static RULES: [Rule; 39] = [
         |f| sent_for(f, "TCP_ABORT_ON_DATA"), kernels_reason),
     rule(ResetByUs, FinOrLocal, "RFC 9293 3.6.1; tcp_rcv_state_process",
         |f| sent(f) && f.is_unexplained() && in_fin_wait(f) && f.evidence().reset_received,
-        |_| say("data came after close")),
+        |_| say("data came after close, or after a shutdown of reading")),
     rule(ResetByUs, FinOrLocal, "__tcp_close",
         |f| sent_for(f, "TCP_ABORT_ON_LINGER"), kernels_reason),
     rule(ResetByUs, FinOrLocal, "tcp_out_of_resources, __tcp_close",

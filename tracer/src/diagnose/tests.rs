@@ -851,7 +851,7 @@ fn resets_of_this_side() {
             ]),
             "TCP_ABORT_ON_DATA",
             LOCAL,
-            "data came after close, or TCP_LINGER2 is negative",
+            "data came after close, or after a shutdown of reading; or closed, and TCP_LINGER2 is negative",
         ),
         (
             reset(&["A ES>F1", "A F1>F2", "A F2>CL counts=re:0", "A rst-out=12"]),
@@ -933,7 +933,7 @@ fn resets_of_this_side_that_an_older_kernel_does_not_explain() {
                 "A F2>CL counts=err:104",
                 "A rst-out",
             ],
-            "data came after close",
+            "data came after close, or after a shutdown of reading",
         ),
     ] {
         let found = diagnosed_by(&without_reasons(), &[&open[..], events].concat());

@@ -222,8 +222,8 @@ pub(super) static CLOSED: Facts = Facts {
         run(
             "nstat -az 'TcpExtTCPAbort*' TcpEstabResets TcpAttemptFails TcpOutRsts",
             "Why connections end early, all together: AbortOnTimeout (a timer gave up), \
-             AbortOnClose (closed with data unread), AbortOnData (data came after close, or linger \
-             0), AbortOnMemory (too many orphans, or out of memory).",
+             AbortOnClose (closed with data unread), AbortOnData (data came after close \
+             or a shutdown of reading, or linger 0), AbortOnMemory (too many orphans, or out of memory).",
         ),
     ],
     on_tracepoint: "-> CLOSED is the end of the socket, not always of the connection: after \
