@@ -232,8 +232,7 @@ impl Stats {
         self.handshake(conn, diagnosis, &spans);
         if let Some(last) = spans.last()
             && last.known.state == State::CloseWait
-            && matches!(ending, Ending::StillOpen | Ending::AgedOut)
-            && !conn.in_doubt
+            && conn.is_cut_off(ending)
         {
             let since_known = last.known.since_ns.is_some();
             let held = self.held.entry(process);

@@ -222,6 +222,14 @@ impl Connection {
     pub fn is_unchanged(&self) -> bool {
         self.listed_ns.is_some() && self.steps.len() == 1 && !self.in_doubt
     }
+
+    /// It was in its last state when this was told ([`Self::as_of_ns`]), and may be in it for longer.
+    pub fn is_cut_off(&self, ending: Ending) -> bool {
+        match ending {
+            Ending::AgedOut | Ending::StillOpen | Ending::NeverCompleted => !self.in_doubt,
+            Ending::Closed | Ending::EndUnseen | Ending::MayBeOver => false,
+        }
+    }
 }
 
 /// Whether the standards know a transition.

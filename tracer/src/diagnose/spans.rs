@@ -43,12 +43,10 @@ fn observed(f: &Facts<'_>) -> Vec<StateSpan> {
             within_ns: None,
         });
     }
-    if matches!(
-        f.ending,
-        Ending::StillOpen | Ending::AgedOut | Ending::NeverCompleted
-    ) && let Some(last) = spans.last_mut()
+    if f.conn.is_cut_off(f.ending)
+        && let Some(last) = spans.last_mut()
     {
-        last.duration_ns = between(last.since_ns, there_until_ns(f));
+        last.duration_ns = between(last.since_ns, Some(f.conn.as_of_ns));
     }
     since_listed(f, &mut spans);
     spans
@@ -59,12 +57,10 @@ fn since_listed(f: &Facts<'_>, spans: &mut [StateSpan]) {
     let Some(listed_ns) = f.conn.listed_ns else {
         return;
     };
-    let (end_ns, left) = match (spans.get(1), f.ending) {
-        (Some(next), _) => (next.since_ns, true),
-        (None, Ending::StillOpen | Ending::AgedOut) => (there_until_ns(f), false),
-        (None, Ending::Closed | Ending::EndUnseen | Ending::MayBeOver | Ending::NeverCompleted) => {
-            (None, false)
-        }
+    let left = spans.len() > 1;
+    let end_ns = match spans.get(1) {
+        Some(next) => next.since_ns,
+        None => (f.conn.is_cut_off(f.ending)).then_some(f.conn.as_of_ns),
     };
     if let Some(first) = spans.first_mut()
         && first.since_ns.is_none()

@@ -76,7 +76,7 @@ fn lasted(
     now_ns: u64,
 ) -> Lasted {
     let now_ns = next.is_none().then_some(now_ns);
-    let cut_off_ns = now_ns.filter(|_| is_cut_off(ending) && !conn.in_doubt);
+    let cut_off_ns = now_ns.filter(|_| conn.is_cut_off(ending));
     // Where it is known when the connection went on, the socket was there until then.
     let has_end =
         known.state == State::FinWait2 && next.is_some_and(|next| next.since_ns.is_some());
@@ -94,14 +94,6 @@ fn lasted(
             .and_then(|now_ns| Some(now_ns.saturating_sub(known.since_ns?)))
             .or(part_ns)
             .map_or(Lasted::NotKnown, Lasted::AtLeast),
-    }
-}
-
-/// Whether the last state may have gone on.
-fn is_cut_off(ending: Ending) -> bool {
-    match ending {
-        Ending::AgedOut | Ending::StillOpen | Ending::NeverCompleted => true,
-        Ending::Closed | Ending::EndUnseen | Ending::MayBeOver => false,
     }
 }
 

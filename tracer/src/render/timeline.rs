@@ -68,11 +68,10 @@ struct Axis {
 impl<'a> Life<'a> {
     fn new(conn: &'a Connection, diagnosis: &Diagnosis, ending: Ending, now_ns: u64) -> Self {
         let spans = spans(conn, diagnosis, ending, now_ns);
-        let end_ns = match ending {
-            Ending::Closed => conn.steps.last().and_then(|last| last.since_ns),
-            Ending::EndUnseen | Ending::MayBeOver => None,
-            Ending::AgedOut if conn.in_doubt => None,
-            Ending::AgedOut | Ending::StillOpen | Ending::NeverCompleted => Some(now_ns),
+        let end_ns = if ending == Ending::Closed {
+            conn.steps.last().and_then(|last| last.since_ns)
+        } else {
+            conn.is_cut_off(ending).then_some(now_ns)
         };
         Self {
             conn,

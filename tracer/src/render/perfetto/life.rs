@@ -43,14 +43,10 @@ impl<'a> Life<'a> {
             .chain(of_steps)
             .chain(spans.iter().filter_map(Span::until_ns))
             .max();
-        let end_ns = match ending {
-            Ending::StillOpen | Ending::AgedOut if !conn.in_doubt => now_ns,
-            Ending::StillOpen
-            | Ending::AgedOut
-            | Ending::Closed
-            | Ending::EndUnseen
-            | Ending::MayBeOver
-            | Ending::NeverCompleted => last_seen_ns.unwrap_or(now_ns),
+        let end_ns = if conn.is_cut_off(ending) {
+            now_ns
+        } else {
+            last_seen_ns.unwrap_or(now_ns)
         };
         Self {
             conn,
