@@ -290,7 +290,8 @@ pub enum Ending {
     AgedOut,
     /// The trace stopped while it was open.
     StillOpen,
-    /// The trace stopped, and its end was not seen, but may be among the transitions that were lost since its last.
+    /// The trace stopped, and its end was not seen, but may be among the transitions that were lost since its last; or
+    /// it was half-open, and nothing was heard of it when the trace stopped.
     MayBeOver,
     /// It was half-open, and the final ACK of the handshake did not come: it never had a socket.
     NeverCompleted,

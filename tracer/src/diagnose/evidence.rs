@@ -85,6 +85,11 @@ impl<'a> Facts<'a> {
         matches!(self.left, Some(State::SynSent | State::SynReceived))
     }
 
+    /// Has no socket yet.
+    pub(super) fn is_half_open(&self) -> bool {
+        self.conn.sk == 0 && self.conn.listed_ns.is_none()
+    }
+
     /// TCP fast open gives a connection its socket with the SYN. That shows where it was closed before the
     /// final ACK: any other connection of a listener has its socket from that ACK on.
     pub(super) fn had_a_socket_from_the_syn_on(&self) -> bool {

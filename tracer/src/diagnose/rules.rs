@@ -44,10 +44,13 @@ use Verdict::{
 
 /// All rules. The first that applies gives the verdict.
 #[rustfmt::skip]
-pub static RULES: [Rule; 39] = [
+pub static RULES: [Rule; 40] = [
     // Not a connection, not over, or not to be judged.
     rule(Listener, Nobody, "RFC 9293 3.3.2", |f| f.conn.role == Role::Listener, listener),
     rule(Open, Fin, "RFC 9293 3.3.2", |f| f.ending == Ending::StillOpen, still_open),
+    rule(Unknown, Nobody, "tcp_check_req",
+        |f| f.ending == Ending::MayBeOver && f.is_half_open(),
+        |_| say("half-open when it was last heard of: nothing tells of a reset that ended it since")),
     rule(Unknown, Fin, "",
         |f| f.ending == Ending::MayBeOver,
         |f| format!("transitions were lost since it was last seen, in {}: it may be over", left(f))),

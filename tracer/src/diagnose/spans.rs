@@ -93,6 +93,7 @@ fn half_open(f: &Facts<'_>, spans: &mut [StateSpan]) {
     if let Some(born_ns) = f.evidence().half_open_ns {
         first.since_ns = Some(born_ns);
         first.duration_ns = between(Some(born_ns), established_ns.or(there_until_ns(f)));
+        first.is_minimum = f.ending == Ending::MayBeOver && f.is_half_open();
         if f.evidence().half_open_polled {
             first.evidence = SpanEvidence::Polled;
             first.within_ns = Some(HALF_OPEN_WITHIN_NS);

@@ -6,6 +6,7 @@
 
 use hashlink::LinkedHashMap;
 
+use super::Ending;
 use super::waiting::Ends;
 use crate::event::{Endpoint, Family};
 
@@ -23,6 +24,8 @@ pub const HALF_OPEN_WITHIN_NS: u64 = FIRST_WAIT_NS / 8;
 const SLACK_NS: u64 = 2_000_000_000;
 /// How long after an answer of the kernel what happened before it may come.
 const LATE_NS: u64 = 500_000_000;
+/// What was heard of so long before the trace stopped counts as there when it did.
+const JUST_NOW_NS: u64 = 500_000_000;
 /// Between two looks for those that are over.
 const LOOK_NS: u64 = 100_000_000;
 
@@ -253,6 +256,15 @@ impl Pending {
 
     fn is_over(&self, now_ns: u64) -> bool {
         now_ns > self.deadline_ns
+    }
+
+    /// How it is told of when the trace stops. Nothing tells when a reset ends it, or its listener drops it.
+    pub(super) fn ending_at(&self, now_ns: u64) -> Ending {
+        if now_ns.saturating_sub(self.last_ns) < JUST_NOW_NS {
+            Ending::StillOpen
+        } else {
+            Ending::MayBeOver
+        }
     }
 
     /// The family of the socket that it would have become.

@@ -175,7 +175,7 @@ impl Tracker {
             self.teller.end_closed(&closed, sink);
         }
         while let Some(pending) = self.teller.half_open.pop() {
-            self.end_half_open(&pending, Ending::StillOpen, sink);
+            self.end_half_open(&pending, pending.ending_at(now_ns), sink);
         }
         let mut open = self.drain_listed(sink);
         open.extend(self.sockets.drain());

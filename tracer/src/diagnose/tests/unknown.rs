@@ -160,3 +160,20 @@ fn mid_life_numbers_are_not_known() {
     let again = diagnosed(&["A ES>F1", "A F1>F2", "A F2>CL counts=sent:9,acked:10,re:1"]);
     assert_eq!(again.bytes_sent, None);
 }
+
+#[test]
+fn nothing_tells_whether_a_half_open_connection_is_still_there() {
+    let ends = "l=10.0.0.1/80 r=10.0.0.9/1234";
+    let mut story = Story::patient();
+    story.tell(&[&format!("L syn {ends}"), "+1000ms"]);
+    story.tell(&[&format!("L synack {ends}"), "+1700ms"]);
+    story.finish();
+    let (conn, ending) = story.first_ended();
+    let found = diagnose(&conn, ending, &all());
+    assert_eq!(found.verdict, Verdict::Unknown);
+    assert_eq!(
+        found.because,
+        "half-open when it was last heard of: nothing tells of a reset that ended it since"
+    );
+    assert_eq!(spans(&found), ">SYN_RECEIVED 1000000020");
+}

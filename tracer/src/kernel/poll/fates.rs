@@ -311,10 +311,13 @@ impl Fates {
             .collect()
     }
 
-    /// Asks at once for all that nothing is known of.
+    /// Asks at once for all that nothing is known of, and whether what was half-open still is.
     pub(super) fn hurry(&mut self) {
         for fate in self.by_netns.values_mut().flat_map(HashMap::values_mut) {
-            if !fate.is_known() {
+            if fate.half_open {
+                fate.told_ns = 0;
+            }
+            if fate.half_open || !fate.is_known() {
                 fate.next_ns = 0;
             }
         }

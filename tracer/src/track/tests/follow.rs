@@ -364,8 +364,12 @@ fn a_half_open_connection_lasted_until_the_last_sign_of_it_when_the_trace_ends()
     story.tell(&[&format!("L synack {ends}")]);
     let last_ns = story.now_ns;
     story.tell(&["+1700ms"]);
-    assert_eq!(story.finish(), ["1 StillOpen"]);
+    assert_eq!(story.finish(), ["1 MayBeOver"]);
     assert_eq!(story.conn(1).as_of_ns, last_ns);
+    // The kernel has it.
+    let mut story = polling(TimeWait::Wait);
+    story.tell(&[&format!("L synack {ends}"), "+1700ms", "poll=half=1"]);
+    assert_eq!(story.finish(), ["1 StillOpen"]);
 }
 
 #[test]

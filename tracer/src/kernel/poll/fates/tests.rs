@@ -315,4 +315,11 @@ fn a_half_open_connection_is_asked_for_once_a_second() {
     let found = told.iter().map(|event| event.found).collect::<Vec<_>>();
     let expected = [1, 2].map(|retransmits| Polled::HalfOpen { retransmits });
     assert_eq!(found, expected);
+    // In the end it is told of once more.
+    assert!(fates.answered(NETNS, &ends, half(2), 0, times));
+    assert!(news(&mut fates).is_empty());
+    fates.hurry();
+    assert_eq!(fates.due(0), [NETNS]);
+    assert!(fates.answered(NETNS, &ends, half(2), 0, times));
+    assert_eq!(news(&mut fates).len(), 1);
 }
