@@ -97,6 +97,10 @@ pub struct Config {
     pub sk_err: u32,
     /// `sock.sk_err_soft`
     pub sk_err_soft: u32,
+    /// `sock.sk_error_queue.prev`
+    pub sk_error_queue_prev: u32,
+    /// `sk_buff.cb` and in it `sock_exterr_skb.ee.ee_errno`
+    pub skb_ee_errno: u32,
     /// `tcp_sock.bytes_sent`; the other counters follow. All of them are known, or none.
     pub tcp_bytes_sent: u32,
     /// `tcp_sock.bytes_acked`
@@ -235,6 +239,8 @@ impl Config {
         net_cookie: ABSENT,
         sk_err: ABSENT,
         sk_err_soft: ABSENT,
+        sk_error_queue_prev: ABSENT,
+        skb_ee_errno: ABSENT,
         tcp_bytes_sent: ABSENT,
         tcp_bytes_acked: ABSENT,
         tcp_bytes_received: ABSENT,
@@ -295,5 +301,5 @@ impl Config {
 
 const _: () = {
     assert!(align_of::<Config>() == 4);
-    assert!(size_of::<Config>() == 4 * 74);
+    assert!(size_of::<Config>() == 4 * 76);
 };

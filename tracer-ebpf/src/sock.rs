@@ -20,6 +20,10 @@ const IPPROTO_MPTCP: u16 = 262;
 const CONGESTION_STATE: u8 = 0x1f;
 /// Bit of `enum sock_flags` that `tcp_fin` alone sets of a TCP socket.
 const SOCK_DONE: u64 = 1 << 1;
+const SYN_SENT: u8 = 2;
+/// Of `sock_extended_err.ee_origin`, the byte behind `ee_errno`.
+const ORIGIN_ICMP: u8 = 2;
+const ORIGIN_ICMP6: u8 = 3;
 
 /// TCP and MPTCP; SCTP and DCCP run through the same tracepoint with the same numbers.
 #[inline(always)]
@@ -210,13 +214,36 @@ pub(crate) fn state(sk: u64) -> Option<u8> {
     field(sk, setting!(skc_state))
 }
 
-/// Reads both errors of a socket.
+/// Reads both errors of a socket of which the application is told.
 #[inline(always)]
 pub(crate) fn errors(sk: u64) -> Option<(u32, u32)> {
-    Some((
+    let (error, soft_error) = (
         field(sk, setting!(sk_err))?,
         field(sk, setting!(sk_err_soft))?,
-    ))
+    );
+    if error == 0 && soft_error == 0 && state(sk) == Some(SYN_SENT) {
+        return Some((0, icmp_error(sk).unwrap_or(0)));
+    }
+    Some((error, soft_error))
+}
+
+/// What an ICMP message has just told. While the caller of `connect` holds the socket, the kernel queues the message,
+/// reports an error, and only then makes it the soft one (`tcp_v4_err`, `ip_icmp_error`).
+#[inline(always)]
+fn icmp_error(sk: u64) -> Option<u32> {
+    let prev = setting!(sk_error_queue_prev);
+    let skb = field::<u64>(sk, prev)?;
+    // An empty queue leads to itself; `prev` is its second pointer.
+    if skb == sk + u64::from(prev) - 8 {
+        return None;
+    }
+    let errno = setting!(skb_ee_errno);
+    let origin = field::<u8>(skb, errno + 4)?;
+    if matches!(origin, ORIGIN_ICMP | ORIGIN_ICMP6) {
+        field(skb, errno)
+    } else {
+        None
+    }
 }
 
 /// Reads the state of a mini-socket.

@@ -184,6 +184,14 @@ impl Layout {
     fn resolve_counts(&mut self, btf: &Btf<'_>) -> Result<(), BtfError> {
         self.config.sk_err = self.find(btf, "sock", "sk_err", Some(4))?;
         self.config.sk_err_soft = self.find(btf, "sock", "sk_err_soft", Some(4))?;
+        // Without these the kind of an ICMP error is not always known.
+        if let Ok(queue) = btf.offset("sock", "sk_error_queue.prev", Some(8))
+            && let Ok(cb) = btf.offset("sk_buff", "cb", None)
+            && let Ok(errno) = btf.offset("sock_exterr_skb", "ee.ee_errno", Some(4))
+        {
+            self.config.sk_error_queue_prev = queue;
+            self.config.skb_ee_errno = cb + errno;
+        }
         self.config.tcp_bytes_acked = self.find(btf, "tcp_sock", "bytes_acked", Some(8))?;
         self.config.tcp_bytes_received = self.find(btf, "tcp_sock", "bytes_received", Some(8))?;
         self.config.tcp_srtt_us = self.find(btf, "tcp_sock", "srtt_us", Some(4))?;

@@ -47,7 +47,8 @@ pub struct Gathered {
     pub soft_error: u32,
     /// The kernel told it of an error while it waited for an answer to its SYN, without saying which. That is
     /// what an ICMP message does which comes while `connect` holds the socket: its error is stored after the
-    /// report (`tcp_v4_err`), and gone once the application reads it with `SO_ERROR`.
+    /// report (`tcp_v4_err`), and gone once the application reads it with `SO_ERROR`. Where the message itself could be
+    /// read, [`Self::soft_error`] holds it.
     pub syn_error_told: bool,
     /// It was there before the trace, and nobody had accepted it then: an established connection of a listener
     /// that no file led to.

@@ -35,6 +35,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         sockets: &[never_connected("unreachable")],
     },
     Scenario {
+        name: "unreachable_by_icmp_and_told",
+        play: unreachable_by_icmp_and_told,
+        sockets: &[never_connected("unreachable")],
+    },
+    Scenario {
         name: "syn_dropped_by_firewall",
         play: syn_dropped_by_firewall,
         sockets: &[never_connected("timed_out").resent(&["SYN"])],
@@ -89,6 +94,17 @@ fn unreachable_by_icmp_then_given_up(stage: &Stage) -> Result<()> {
     let place = behind_router(stage)?;
     let socket = stage::socket(Domain::IPV4)?;
     stage::start_connect(&socket, place)
+}
+
+/// As before, and the caller asks the socket for its error, which takes it out of that.
+fn unreachable_by_icmp_and_told(stage: &Stage) -> Result<()> {
+    let place = behind_router(stage)?;
+    let socket = stage::socket(Domain::IPV4)?;
+    stage::start_connect(&socket, place)?;
+    stage::await_writable(&socket)?;
+    let error = socket.take_error()?.map(|error| error.kind());
+    ensure!(error == Some(ErrorKind::HostUnreachable), "{error:?}");
+    Ok(())
 }
 
 /// A place that a router, the only way to it, calls unreachable.
