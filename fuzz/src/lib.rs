@@ -79,6 +79,7 @@ fn show(mut recording: Recording) {
                 assert!(!damage.what.is_empty());
                 flow.input(loss);
             }
+            Step::Passed => {}
             Step::Wait => panic!("it waits for more of a whole file"),
             Step::End(end) => {
                 flow.finish(end.at_ns);

@@ -381,6 +381,11 @@ impl Stop {
         self.deadline = Instant::now().checked_add(duration);
     }
 
+    /// Whether it was found to be time to stop.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_due
+    }
+
     /// Resolves when it is time to stop, from then on at once.
     pub(crate) async fn wait(&mut self) {
         if self.is_due {

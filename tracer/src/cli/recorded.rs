@@ -1,17 +1,20 @@
 //! A recording through the same code as a live trace, whatever is made of it.
 
 use std::cell::LazyCell;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
 use super::args::{FilterArgs, MAX_CONNECTIONS};
 use super::destination::Destination;
 use super::exit::{Exit, Failure, talk};
 use super::live::{
-    describe_filters, filter, runtime, show, talk_at_the_end, tell_what_is_lacking,
+    cannot_start, describe_filters, filter, runtime, show, talk_at_the_end, tell_what_is_lacking,
     tell_what_is_never_seen,
 };
 use super::logging;
@@ -28,83 +31,114 @@ use crate::track::{MiniSight, Tracker, TrackerConfig, WARM_GROUP};
 
 /// Between two looks at a file that is still being written.
 const FOLLOW_POLL: Duration = Duration::from_millis(100);
+/// Searching a file for more of a recording, before it is said.
+const LONG_SEARCH: Duration = Duration::from_secs(1);
 /// Longer than a recorder is silent though nothing happens: every 5 s it says so.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// A session in files; nothing was read of it yet but its header.
+/// Sessions in files; nothing was read of them yet but their headers.
 pub(super) struct Recorded<'a> {
     filters: &'a FilterArgs,
     max_connections: Option<usize>,
-    recording: Recording,
+    sessions: VecDeque<Recording>,
     follow: bool,
+    runtime: Runtime,
+    stop: Stop,
 }
 
 impl<'a> Recorded<'a> {
-    /// The sessions in these files, in the order of their beginnings.
+    /// The sessions in these files, in the order of their beginnings; none if a signal ends the run meanwhile.
     pub(super) fn open(
         files: &[PathBuf],
         filters: &'a FilterArgs,
         max_connections: Option<usize>,
         verbose: u8,
-    ) -> Result<Vec<Self>, Failure> {
+    ) -> Result<Self, Failure> {
         logging::init(verbose);
-        let recordings = open(files)?;
+        let runtime = runtime()?;
+        let (recordings, stop) = runtime.block_on(open_unless_stopped(files))?;
         let sights = recordings.iter().map(|recording| recording.header().minis);
         let minis = sights.reduce(|one, other| MiniSight {
             births: one.births || other.births,
             ends: one.ends || other.ends,
             polled: one.polled || other.polled,
         });
-        tell_what_is_never_seen(filters, minis.unwrap_or_default());
+        if let Some(minis) = minis {
+            tell_what_is_never_seen(filters, minis);
+        }
         tell_of_several(&recordings);
         recordings.iter().for_each(tell_what_was_before);
-        let with_filters = |recording| Self {
+        Ok(Self {
             filters,
             max_connections,
-            recording,
+            sessions: recordings.into(),
             follow: false,
-        };
-        Ok(recordings.into_iter().map(with_filters).collect())
+            runtime,
+            stop,
+        })
     }
 
-    /// Waits for more where the last file ends without the end of the session.
-    pub(super) fn follow(&mut self) {
+    /// Waits for more where the last file ends without the end of the session. That is for one session.
+    pub(super) fn follow(&mut self) -> Result<(), Failure> {
+        if self.sessions.len() > 1 {
+            return Err(Failure::new(
+                Exit::Usage,
+                "--follow is for one session, and these files hold several",
+            ));
+        }
         self.follow = true;
-        self.recording.set_follow(true);
+        for recording in &mut self.sessions {
+            recording.set_follow(true);
+        }
+        Ok(())
     }
 
-    /// Which session it is, for people.
-    pub(super) fn describe(&self) -> String {
-        let header = self.recording.header();
-        let session = &header.session;
-        format!(
-            "session {} of {}, begun {}",
-            plain(&header.id),
-            plain(&session.host),
-            time(&session.clock, session.clock.mono_ns)
-        )
+    /// Which sessions they are, for people: a line for each.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let describe = |recording: &Recording| {
+            let header = recording.header();
+            let session = &header.session;
+            format!(
+                "session {} of {}, begun {}",
+                plain(&header.id),
+                plain(&session.host),
+                time(&session.clock, session.clock.mono_ns)
+            )
+        };
+        self.sessions.iter().map(describe).collect()
     }
 
-    /// What the session line says, for people: a line for each reason.
+    /// What the session lines say, for people: a line for each reason.
     pub(super) fn tell_what_is_missing(&self) {
-        tell_what_is_lacking(&self.recording.header().session);
+        for recording in &self.sessions {
+            tell_what_is_lacking(&recording.header().session);
+        }
     }
 
-    /// Renders until the recording ends. `None` if the reader of a pipe has what it wanted.
-    pub(super) fn run(
-        mut self,
+    /// Whether there are no more sessions to be shown.
+    pub(super) fn is_done(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Renders the next session until it ends. `None` where there is none, or the reader of a pipe has what it
+    /// wanted.
+    pub(super) fn run_next(
+        &mut self,
         renderer: impl Render,
         viewing: Viewing,
         to: &mut Destination,
     ) -> Result<Option<End>, Failure> {
-        let mut session = self.recording.header().session.clone();
+        let Some(mut recording) = self.sessions.pop_front() else {
+            return Ok(None);
+        };
+        let mut session = recording.header().session.clone();
         session.filters.extend(describe_filters(self.filters));
-        let flow = self.flow(renderer, viewing, &session)?;
-        let (notes, totals, ending) = runtime()?.block_on(async {
-            let mut stop = Stop::new();
+        let flow = self.flow(&recording, renderer, viewing, &session)?;
+        let stop = &mut self.stop;
+        let (notes, totals, ending) = self.runtime.block_on(async {
             let mut view = View::new(flow, to.output()?);
-            let mut notes = Notes::new(self.recording.header());
-            let end_ns = feed(&mut self.recording, &mut view, &mut notes, &mut stop).await?;
+            let mut notes = Notes::new(recording.header());
+            let end_ns = feed(&mut recording, &mut view, &mut notes, stop).await?;
             view.set_missing(notes.missing(self.follow));
             let (totals, ending) = view.finish(end_ns).await;
             Ok::<_, Failure>((notes, totals, ending))
@@ -113,6 +147,14 @@ impl<'a> Recorded<'a> {
             return Ok(None);
         };
         notes.tell_end(self.follow);
+        if self.stop.is_due() && !self.sessions.is_empty() {
+            let what = match self.sessions.len() {
+                1 => "1 more session was".to_owned(),
+                many => format!("{many} more sessions were"),
+            };
+            talk(&format!("note: interrupted: {what} not looked at"));
+            self.sessions.clear();
+        }
         Ok(Some(End {
             totals,
             session,
@@ -122,11 +164,11 @@ impl<'a> Recorded<'a> {
     }
 
     /// A file alone does not make tracer take more memory than it would by itself.
-    fn max_connections(&self) -> usize {
+    fn max_connections(&self, recording: &Recording) -> usize {
         if let Some(asked) = self.max_connections {
             return asked;
         }
-        let recorded = self.recording.header().max_connections;
+        let recorded = recording.header().max_connections;
         if let Some(recorded) = recorded.filter(|recorded| *recorded > MAX_CONNECTIONS) {
             talk(&format!(
                 "note: it was recorded with --max-connections {recorded}; give that to keep more than \
@@ -138,17 +180,18 @@ impl<'a> Recorded<'a> {
 
     fn flow<R: Render>(
         &self,
+        recording: &Recording,
         renderer: R,
         viewing: Viewing,
         session: &Session,
     ) -> Result<Flow<R>, Failure> {
-        let header = self.recording.header();
+        let header = recording.header();
         let recorded = header
             .filter
             .to_filter()
             .map_err(|error| Failure::new(Exit::Failed, error))?;
         let tracker = Tracker::new(TrackerConfig {
-            max_connections: self.max_connections(),
+            max_connections: self.max_connections(recording),
             filter: filter(self.filters).and_within(recorded),
             time_wait: viewing.time_wait,
             minis: header.minis,
@@ -166,6 +209,30 @@ impl<'a> Recorded<'a> {
     }
 }
 
+/// Opens the recordings in these files, unless it is time to stop before: not even standard input, where nothing
+/// may come, is waited for then.
+async fn open_unless_stopped(files: &[PathBuf]) -> Result<(Vec<Recording>, Stop), Failure> {
+    let mut stop = Stop::new();
+    let (report, opened) = oneshot::channel();
+    let files = files.to_vec();
+    std::thread::Builder::new()
+        .name("open".to_owned())
+        // Nobody may be waiting any more.
+        .spawn(move || report.send(open(&files)).is_ok())
+        .map_err(|error| cannot_start(&error))?;
+    tokio::select! {
+        biased;
+        () = stop.wait() => {
+            talk("note: interrupted before the files were opened: nothing was looked at");
+            Ok((Vec::new(), stop))
+        }
+        opened = opened => {
+            let died = |_| Failure::new(Exit::Failed, "the thread that opens files died");
+            Ok((opened.map_err(died)??, stop))
+        }
+    }
+}
+
 /// Passes the inputs on until there are no more, or no more are wanted; yields when that was.
 async fn feed<R: Render>(
     recording: &mut Recording,
@@ -174,6 +241,7 @@ async fn feed<R: Render>(
     stop: &mut Stop,
 ) -> Result<u64, OpenError> {
     let mut silence = Silence::new();
+    let mut search = Search::default();
     loop {
         let mut wait = Duration::ZERO;
         match recording.step()? {
@@ -192,6 +260,7 @@ async fn feed<R: Render>(
                 notes.tell_damage(&damage, &path);
                 view.input(loss);
             }
+            Step::Passed => search.goes_on(recording),
             Step::Wait if silence.is_final => {
                 notes.author = Author::Gone;
                 return Ok(notes.end(recording.leave()));
@@ -206,18 +275,17 @@ async fn feed<R: Render>(
                 return Ok(notes.end(end));
             }
         }
+        // Signals are heard only where the runtime has its turn.
+        tokio::task::yield_now().await;
         tokio::select! {
             biased;
-            () = stop.wait() => {
-                notes.how_it_ends = HowItEnds::Interrupted;
-                break;
-            }
+            () = stop.wait() => return Ok(notes.interrupt(recording.leave())),
             goes_on = view.hand_on() => if !goes_on { break },
         }
+        if !view.look_after() {
+            break;
+        }
         if !wait.is_zero() {
-            if !view.look_after() {
-                break;
-            }
             tokio::select! {
                 biased;
                 () = stop.wait() => break,
@@ -227,6 +295,36 @@ async fn feed<R: Render>(
         }
     }
     Ok(notes.last_ns)
+}
+
+/// That a file holds no recording for long.
+#[derive(Default)]
+struct Search {
+    /// Where in the file it begins, and when it was begun.
+    began: Option<(u64, Instant)>,
+    told: bool,
+}
+
+impl Search {
+    /// Says so once it takes long.
+    fn goes_on(&mut self, recording: &Recording) {
+        let from = recording.searches_from();
+        match (self.began, from) {
+            (Some((began, since)), Some(from)) if began == from => {
+                if since.elapsed() > LONG_SEARCH && !self.told {
+                    self.told = true;
+                    talk(&format!(
+                        "note: {}: what follows offset {from} is no part of a recording; searching it for more",
+                        record::shown(recording.path()),
+                    ));
+                }
+            }
+            _ => {
+                self.began = from.map(|from| (from, Instant::now()));
+                self.told = false;
+            }
+        }
+    }
 }
 
 /// That nothing comes from a file that is followed.
@@ -337,7 +435,10 @@ enum HowItEnds {
     /// Nothing more was wanted.
     Enough,
     /// By a signal.
-    Interrupted,
+    Interrupted {
+        /// The session was over: it was what stands behind its end that was being looked at.
+        is_over: bool,
+    },
 }
 
 impl Notes {
@@ -362,11 +463,20 @@ impl Notes {
         end.at_ns
     }
 
+    /// There may be more. Yields up to when it was looked at.
+    fn interrupt(&mut self, end: record::End) -> u64 {
+        let is_over = end.how == Close::Whole;
+        self.how_it_ends = HowItEnds::Interrupted { is_over };
+        if is_over { end.at_ns } else { self.last_ns }
+    }
+
     /// What was not there to be shown. What was not asked for is not missing.
     fn missing(&self, follow: bool) -> Missing {
         let after = match self.how_it_ends {
             HowItEnds::Enough => None,
-            HowItEnds::Interrupted => (!follow).then_some(MissingEnd::Interrupted),
+            HowItEnds::Interrupted { is_over } => {
+                (!follow && !is_over).then_some(MissingEnd::Interrupted)
+            }
             HowItEnds::Read(end) => match end.how {
                 Close::Whole => None,
                 Close::ContinuedElsewhere => Some(MissingEnd::OtherFile),
@@ -379,7 +489,7 @@ impl Notes {
         };
         let (misplaced, doubled) = match self.how_it_ends {
             HowItEnds::Read(end) => (end.too_late, end.twice),
-            HowItEnds::Enough | HowItEnds::Interrupted => Default::default(),
+            HowItEnds::Enough | HowItEnds::Interrupted { .. } => Default::default(),
         };
         Missing {
             after,
@@ -434,8 +544,14 @@ impl Notes {
     fn tell_end(&self, follow: bool) {
         let end = match self.how_it_ends {
             HowItEnds::Enough => return,
-            HowItEnds::Interrupted if follow => return,
-            HowItEnds::Interrupted => {
+            HowItEnds::Interrupted { is_over: true } => {
+                talk_at_the_end(
+                    "note: interrupted: what stands behind the end of the session was not looked at",
+                );
+                return;
+            }
+            HowItEnds::Interrupted { .. } if follow => return,
+            HowItEnds::Interrupted { .. } => {
                 let time = time(&self.clock, self.last_ns);
                 talk_at_the_end(&format!(
                     "note: interrupted: what the recording holds after {time} was not looked at"
@@ -503,7 +619,7 @@ impl Notes {
                 let misplaced = end.twice.plus(end.too_late);
                 end.beyond > 0 || misplaced != Counts::default()
             }
-            HowItEnds::Enough | HowItEnds::Interrupted => false,
+            HowItEnds::Enough | HowItEnds::Interrupted { .. } => false,
         };
         if self.missing.damages > 0 || is_odd {
             Exit::Failed

@@ -10,22 +10,16 @@ use crate::render::Format;
 
 pub(super) fn run(arguments: &ReplayArgs) -> Result<Exit, Failure> {
     let view = &arguments.view;
-    let mut sessions = Recorded::open(
+    let mut recorded = Recorded::open(
         &arguments.files,
         &arguments.filters,
         arguments.max_connections,
         arguments.verbose,
     )?;
     if arguments.follow {
-        if sessions.len() > 1 {
-            return Err(Failure::new(
-                Exit::Usage,
-                "--follow is for one session, and these files hold several",
-            ));
-        }
-        sessions.iter_mut().for_each(Recorded::follow);
+        recorded.follow()?;
     }
-    let source = Source::Recorded(sessions);
+    let source = Source::Recorded(Box::new(recorded));
     if view.output == Format::Csv {
         source.require_one("a table")?;
     }

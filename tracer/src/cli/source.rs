@@ -52,7 +52,7 @@ pub(super) struct End {
 /// One live session, or those of some recordings.
 pub(super) enum Source<'a> {
     Live(Box<Live<'a>>),
-    Recorded(Vec<Recorded<'a>>),
+    Recorded(Box<Recorded<'a>>),
 }
 
 impl<'a> Source<'a> {
@@ -72,7 +72,7 @@ impl<'a> Source<'a> {
             limits.max_connections,
             limits.verbose,
         )?;
-        Ok(Self::Recorded(recorded))
+        Ok(Self::Recorded(Box::new(recorded)))
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -81,32 +81,30 @@ impl<'a> Source<'a> {
 
     /// For an output that has no place for more than one session.
     pub(super) fn require_one(&self, what: &str) -> Result<(), Failure> {
-        match self {
-            Self::Recorded(sessions) if sessions.len() > 1 => {
-                let mut message = format!(
-                    "{what} holds one session, and these files are of {}:",
-                    sessions.len()
-                );
-                for session in sessions {
-                    message.push_str("\n  ");
-                    message.push_str(&session.describe());
-                }
-                message.push_str("\nhint: give the files of one session");
-                Err(Failure::new(Exit::Usage, message))
-            }
-            Self::Live(_) | Self::Recorded(_) => Ok(()),
+        let sessions = match self {
+            Self::Live(_) => return Ok(()),
+            Self::Recorded(recorded) => recorded.describe(),
+        };
+        if sessions.len() <= 1 {
+            return Ok(());
         }
+        let mut message = format!(
+            "{what} holds one session, and these files are of {}:",
+            sessions.len()
+        );
+        for session in sessions {
+            message.push_str("\n  ");
+            message.push_str(&session);
+        }
+        message.push_str("\nhint: give the files of one session");
+        Err(Failure::new(Exit::Usage, message))
     }
 
     /// What the session lines say is missing, for people.
     pub(super) fn tell_what_is_missing(&self) {
         match self {
             Self::Live(live) => live.tell_what_is_missing(),
-            Self::Recorded(sessions) => {
-                for session in sessions {
-                    session.tell_what_is_missing();
-                }
-            }
+            Self::Recorded(recorded) => recorded.tell_what_is_missing(),
         }
     }
 
@@ -146,9 +144,16 @@ impl<'a> Source<'a> {
         };
         let shown = match self {
             Self::Live(live) => live.run(renderer(), viewing, &mut to).and_then(show),
-            Self::Recorded(sessions) => sessions.into_iter().try_fold(true, |goes_on, session| {
-                Ok(goes_on && show(session.run(renderer(), viewing, &mut to)?)?)
-            }),
+            Self::Recorded(mut recorded) => loop {
+                if recorded.is_done() {
+                    break Ok(true);
+                }
+                let end = recorded.run_next(renderer(), viewing, &mut to);
+                match end.and_then(&mut show) {
+                    Ok(true) => {}
+                    ended => break ended,
+                }
+            },
         };
         match shown {
             Ok(true) => to.complete().map(|()| exit),

@@ -2,11 +2,15 @@
 
 use std::io::{self, Read};
 
+use memchr::memmem::Finder;
+
 use super::frame::{Counts, HEAD, Head, Kind, MAGIC, MAX_PAYLOAD, Opener};
 use crate::batch::Batch;
 
 /// Read at a time.
 const CHUNK: usize = 256 << 10;
+/// Searched or passed over at a time: whoever reads may want to stop in between.
+const STRETCH: u64 = 4 << 20;
 /// Frames in a row that are searched for another one in them: no file is to make work of each of its bytes.
 const MAX_CUT_SHORT: u32 = 64;
 
@@ -25,6 +29,8 @@ pub struct Reader<R> {
     skip: u64,
     /// A stretch that is no frame: where it began.
     lost_at: Option<u64>,
+    /// Of [`MAGIC`].
+    finder: Finder<'static>,
     opener: Opener,
     rows: Batch,
     payload: Vec<u8>,
@@ -49,6 +55,8 @@ pub enum Found {
     Unknown(Head),
     /// A frame that belongs before what was expected, passed over: it stands here a second time, or too late.
     Late(Head),
+    /// Nothing in a long stretch; there may be something behind it.
+    Searching,
     /// The file ends here, for now.
     Nothing {
         /// Bytes at the end that are no whole frame.
@@ -83,6 +91,7 @@ impl<R: Read> Reader<R> {
             offset: 0,
             skip: 0,
             lost_at: None,
+            finder: Finder::new(&MAGIC),
             opener: Opener::new()?,
             rows: Batch::default(),
             payload: Vec::new(),
@@ -145,11 +154,20 @@ impl<R: Read> Reader<R> {
         unread.get(..MAGIC.len()).unwrap_or(unread)
     }
 
-    /// Goes to the next frame.
+    /// Where the stretch begins that is no frame so far, and is searched for one.
+    pub fn searches_from(&self) -> Option<u64> {
+        self.lost_at
+    }
+
+    /// Goes to the next frame, as far as it is near.
     pub fn read(&mut self) -> io::Result<Found> {
+        let far = self.offset.saturating_add(STRETCH);
         loop {
-            if !self.pass_over()? {
+            if !self.pass_over(far)? {
                 return Ok(Found::Nothing { torn: 0 });
+            }
+            if self.offset >= far {
+                return Ok(Found::Searching);
             }
             let at_hand = self.fill(HEAD)?;
             let head = self.unread().first_chunk().and_then(Head::parse);
@@ -189,9 +207,7 @@ impl<R: Read> Reader<R> {
     fn search(&mut self) {
         self.lost_at.get_or_insert(self.offset);
         let behind_this = self.unread().get(1..).unwrap_or_default();
-        let next = behind_this
-            .windows(MAGIC.len())
-            .position(|window| *window == MAGIC)
+        let next = (self.finder.find(behind_this))
             // What is left may be the beginning of one.
             .unwrap_or((behind_this.len() + 1).saturating_sub(MAGIC.len()));
         self.consume(1 + next);
@@ -315,9 +331,10 @@ impl<R: Read> Reader<R> {
             let next = bytes.and_then(Head::parse);
             next.is_some_and(|next| next.session == tag)
         };
-        let starts = frame.windows(MAGIC.len()).take(length).enumerate();
-        let next = starts
-            .filter_map(|(at, window)| (*window == MAGIC && at >= HEAD).then_some(at))
+        let payload = frame.get(HEAD..).unwrap_or_default();
+        let next = (self.finder.find_iter(payload))
+            .map(|at| HEAD + at)
+            .take_while(|at| *at < length)
             .find(is_head);
         self.cut_short += u32::from(next.is_some());
         Ok(next)
@@ -348,9 +365,9 @@ impl<R: Read> Reader<R> {
         self.offset += count as u64;
     }
 
-    /// Passes over what is to be skipped. False if the file ends before.
-    fn pass_over(&mut self) -> io::Result<bool> {
-        while self.skip > 0 {
+    /// Passes over what is to be skipped, up to `far` in the file. False if the file ends before.
+    fn pass_over(&mut self, far: u64) -> io::Result<bool> {
+        while self.skip > 0 && self.offset < far {
             let at_hand = self.fill(1)?;
             if at_hand == 0 {
                 return Ok(false);

@@ -140,6 +140,8 @@ pub enum Step<'a> {
         /// For the core.
         loss: Input<'static>,
     },
+    /// Nothing that concerns the core, be it a stretch that is no part of a recording.
+    Passed,
     /// Nothing more for now: the file is still being written. Ask again later.
     Wait,
     /// The session is over.
@@ -307,61 +309,66 @@ impl Recording {
         }
     }
 
-    /// Goes on to the next block.
+    /// Where the stretch of the file begins that is no part of a recording so far, and is being searched.
+    pub fn searches_from(&self) -> Option<u64> {
+        self.reader.as_ref().and_then(Reader::searches_from)
+    }
+
+    /// Goes on to the next block, as far as it is near.
     pub fn step(&mut self) -> Result<Step<'_>, OpenError> {
-        loop {
-            if self.reader.is_none() && !self.open_next()? {
-                return Ok(self.pause());
+        if self.reader.is_none() && !self.open_next()? {
+            return Ok(self.pause());
+        }
+        let Some(reader) = &mut self.reader else {
+            return Ok(self.pause());
+        };
+        let found = reader.read().map_err(|source| OpenError::Io {
+            path: name(&self.path),
+            source,
+        })?;
+        let expected = reader.expected().unwrap_or(self.expected);
+        let before = std::mem::replace(&mut self.expected, expected);
+        match found {
+            // Of a later part, where files were joined.
+            Found::Header(_) => {
+                if let Ok(header) = Header::parse(reader.payload()) {
+                    self.part = self.part.max(header.part);
+                    let begun = self.begun.take().filter(|_| header.locked);
+                    self.locked = self.locked.take().or(begun);
+                }
             }
-            let Some(reader) = &mut self.reader else {
-                return Ok(self.pause());
-            };
-            let found = reader.read().map_err(|source| OpenError::Io {
-                path: name(&self.path),
-                source,
-            })?;
-            let expected = reader.expected().unwrap_or(self.expected);
-            let before = std::mem::replace(&mut self.expected, expected);
-            match found {
-                // Of a later part, where files were joined.
-                Found::Header(_) => {
-                    if let Ok(header) = Header::parse(reader.payload()) {
-                        self.part = self.part.max(header.part);
-                        let begun = self.begun.take().filter(|_| header.locked);
-                        self.locked = self.locked.take().or(begun);
+            Found::Unknown(_) => self.unknown += 1,
+            Found::Damage(damage) => {
+                self.note_unread(before.records..expected.records);
+                return Ok(self.damaged(damage));
+            }
+            Found::Late(head) => self.note_late(&head),
+            // What tells of time alone has no number by which it would be late.
+            Found::Block(head)
+                if self.is_late
+                    && head.counts == Counts::default()
+                    && head.last_ns < self.last_ns => {}
+            Found::Block(head) => {
+                self.is_late = false;
+                self.skipped = None;
+                let lead = self.take_block(&head);
+                return Ok(self.inputs(lead));
+            }
+            Found::Searching => {}
+            Found::Nothing { torn } => {
+                if self.ended.is_some() || self.continued {
+                    self.beyond = self.beyond.saturating_add(torn);
+                } else {
+                    self.torn = torn;
+                    if self.parts.is_empty() {
+                        return Ok(self.pause());
                     }
                 }
-                Found::Unknown(_) => self.unknown += 1,
-                Found::Damage(damage) => {
-                    self.note_unread(before.records..expected.records);
-                    return Ok(self.damaged(damage));
-                }
-                Found::Late(head) => self.note_late(&head),
-                // What tells of time alone has no number by which it would be late.
-                Found::Block(head)
-                    if self.is_late
-                        && head.counts == Counts::default()
-                        && head.last_ns < self.last_ns => {}
-                Found::Block(head) => {
-                    self.is_late = false;
-                    self.skipped = None;
-                    let lead = self.take_block(&head);
-                    return Ok(self.inputs(lead));
-                }
-                Found::Nothing { torn } => {
-                    if self.ended.is_some() || self.continued {
-                        self.beyond = self.beyond.saturating_add(torn);
-                    } else {
-                        self.torn = torn;
-                        if self.parts.is_empty() {
-                            return Ok(self.pause());
-                        }
-                    }
-                    // What is missing at its end is told by what the next has before it.
-                    self.reader = None;
-                }
+                // What is missing at its end is told by what the next has before it.
+                self.reader = None;
             }
         }
+        Ok(Step::Passed)
     }
 
     fn note_unread(&mut self, records: Range<u64>) {
@@ -603,7 +610,9 @@ fn first_header(reader: &mut Reader<Source>, path: &Path) -> Result<Header, Open
         Found::Header(_) => parse_header(reader.payload(), path),
         Found::Nothing { torn: 0 } => Err(OpenError::Empty { path: name(path) }),
         Found::Nothing { .. } => foreign(": its header is cut short"),
-        Found::Damage(_) => foreign(": its header is damaged, or it never was one"),
+        Found::Damage(_) | Found::Searching => {
+            foreign(": its header is damaged, or it never was one")
+        }
         Found::Block(_) | Found::Unknown(_) | Found::Late(_) => foreign(": it has no header"),
     }
 }
@@ -627,7 +636,11 @@ fn search_header(path: &Path) -> Result<Option<Header>, OpenError> {
         match found {
             Found::Header(_) => return parse_header(reader.payload(), path).map(Some),
             Found::Nothing { .. } => return Ok(None),
-            Found::Block(_) | Found::Unknown(_) | Found::Late(_) | Found::Damage(_) => {}
+            Found::Block(_)
+            | Found::Unknown(_)
+            | Found::Late(_)
+            | Found::Damage(_)
+            | Found::Searching => {}
         }
     }
 }

@@ -195,6 +195,7 @@ fn read_one(recording: &mut Recording) -> (Vec<Owned>, Vec<Damage>, End) {
                 inputs.push(loss.into());
                 all_damage.push(damage);
             }
+            Step::Passed => {}
             Step::Wait => panic!("it waits"),
             Step::End(end) => return (inputs, all_damage, end),
         }

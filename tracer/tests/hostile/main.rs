@@ -22,6 +22,8 @@ use tracer::session::{
     HookReport, HookStatus, LOST_REENTRY, Session, SnapshotReport, SnapshotStatus,
 };
 
+mod search;
+
 /// Of a process that reads a recording, above what it takes to read a small one.
 const MOST_BYTES: u64 = 48 << 20;
 
