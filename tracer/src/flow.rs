@@ -58,7 +58,7 @@ struct Shown<R> {
     /// When the transition happened that reached the limit.
     full_ns: Option<u64>,
     transitions: u64,
-    /// Connections and listeners told of, whether shown or not.
+    /// Connections and listeners told of, or of which a transition was.
     connections: u64,
     unchanged: u64,
     aged_out: u64,
@@ -375,8 +375,7 @@ impl<R: Render> Sink for Shown<R> {
     }
 
     fn continued(&mut self, conn: &Connection, change: &Continued) {
-        let is_after_the_limit = self.full_ns.is_some_and(|full_ns| change.mono_ns > full_ns);
-        if !is_after_the_limit && self.show.shows(change.from, change.to) {
+        if !self.is_after_the_limit(change.mono_ns) && self.show.shows(change.from, change.to) {
             self.renderer
                 .continued(&mut self.buffer, &self.clock, conn, change);
         }
@@ -389,12 +388,12 @@ impl<R: Render> Sink for Shown<R> {
         if self.is_beyond_the_limit(conn) {
             return;
         }
-        self.connections += 1;
-        self.unchanged += u64::from(conn.is_unchanged());
         self.aged_out += u64::from(ending == Ending::AgedOut);
         if !self.shows_any_of(conn) {
             return;
         }
+        self.connections += 1;
+        self.unchanged += u64::from(conn.is_unchanged());
         match self.renderer.shape() {
             Shape::Blocks => {
                 self.count += 1;
@@ -422,15 +421,17 @@ impl<R: Render> Sink for Shown<R> {
 }
 
 impl<R: Render> Shown<R> {
-    /// Whether it was not looked at: another one was the last that was asked for, or it began after the last
-    /// transition that was.
+    /// Whether it was not looked at: another one was the last that was asked for, or all that happened to it
+    /// happened after the last transition that was.
     fn is_beyond_the_limit(&self, conn: &Connection) -> bool {
         match self.renderer.shape() {
             Shape::Blocks => self.is_full(),
             Shape::Lines | Shape::Records => {
-                let began_ns = conn.steps.iter().find_map(|step| step.since_ns);
-                let is_later = |full_ns| began_ns.is_some_and(|began_ns| began_ns > full_ns);
-                conn.listed_ns.is_none() && self.full_ns.is_some_and(is_later)
+                let mut changes = conn.steps.iter().skip(1);
+                let first = changes.next().or(conn.steps.first().filter(|_| !conn.is_unchanged()));
+                first
+                    .and_then(|step| step.since_ns)
+                    .is_some_and(|first_ns| self.is_after_the_limit(first_ns))
             }
         }
     }
@@ -456,6 +457,11 @@ impl<R> Shown<R> {
         self.limit.is_some_and(|limit| self.count >= limit)
     }
 
+    /// Whether what happened then happened after the last transition that was asked for.
+    fn is_after_the_limit(&self, mono_ns: u64) -> bool {
+        self.full_ns.is_some_and(|full_ns| mono_ns > full_ns)
+    }
+
     fn ended_after_the_last_line(&self, conn: &Connection) -> bool {
         let ended_ns = conn.steps.last().and_then(|last| last.since_ns);
         self.full_ns
@@ -463,20 +469,22 @@ impl<R> Shown<R> {
     }
 
     fn shows_any_of(&self, conn: &Connection) -> bool {
+        let mut changes = conn.steps.iter().zip(conn.steps.iter().skip(1));
         self.show == Show::default()
-            || conn
-                .steps
-                .iter()
-                .zip(conn.steps.iter().skip(1))
-                .any(|(from, to)| self.show.shows(from.state, to.state))
+            || changes.any(|(from, to)| {
+                let is_late = to.since_ns.is_some_and(|since_ns| self.is_after_the_limit(since_ns));
+                !is_late && self.show.shows(from.state, to.state)
+            })
             || (conn.evidence.after.mini()).is_some_and(|mini| self.shows_any_after(&mini))
             || (conn.sk == 0 && self.show.shows(State::Listen, State::SynReceived))
     }
 
     fn shows_any_after(&self, mini: &Mini) -> bool {
-        let time_wait = mini.state == State::TimeWait;
+        let is_early = |mono_ns| !self.is_after_the_limit(mono_ns);
+        let time_wait = mini.state == State::TimeWait && mini.time_wait_ns.is_none_or(is_early);
+        let end = matches!(mini.end, MiniEnd::At(end_ns) if is_early(end_ns));
         (time_wait && self.show.shows(State::FinWait2, State::TimeWait))
-            || (matches!(mini.end, MiniEnd::At(_)) && self.show.shows(mini.state, State::Closed))
+            || (end && self.show.shows(mini.state, State::Closed))
     }
 }
 
@@ -604,6 +612,42 @@ mod tests {
             shown.full_ns = full_ns;
             shown.ended(&refused(), Ending::Closed);
             assert_eq!(shown.connections, counted, "{format} {full_ns:?}");
+        }
+    }
+
+    #[test]
+    fn only_connections_that_are_told_of_are_counted() {
+        let from = |state| Show {
+            states: Vec::new(),
+            transitions: vec![(Some(state), None)],
+        };
+        let all = Show::default;
+        let mut changed = refused();
+        changed.listed_ns = Some(0);
+        let mut unchanged = changed.clone();
+        unchanged.steps.truncate(1);
+        let formats = [Format::Text, Format::Jsonl, Format::Csv];
+        for (conn, show, full_ns, counted) in [
+            (&refused(), from(State::SynSent), None, (1, 0)),
+            (&refused(), from(State::Established), None, (0, 0)),
+            // The second transition is the one that is asked for.
+            (&refused(), from(State::SynSent), Some(2), (0, 0)),
+            (&refused(), from(State::SynSent), Some(3), (1, 0)),
+            (&refused(), all(), Some(1), (1, 0)),
+            (&changed, all(), Some(1), (1, 0)),
+            (&changed, all(), Some(0), (0, 0)),
+            (&unchanged, all(), Some(0), (1, 1)),
+            (&unchanged, from(State::Closed), None, (0, 0)),
+        ] {
+            for format in formats {
+                let mut shown = shown(format, show.clone(), Some(1));
+                shown.full_ns = full_ns;
+                shown.ended(conn, Ending::StillOpen);
+                let found = (shown.connections, shown.unchanged);
+                assert_eq!(found, counted, "{format} {full_ns:?} {conn:?} {:?}", shown.show);
+                let is_written = format != Format::Text && counted.0 > 0;
+                assert!(format == Format::Text || is_written != shown.buffer.is_empty());
+            }
         }
     }
 

@@ -226,7 +226,7 @@ pub struct Totals {
     pub events: u64,
     /// Transitions that were shown: not left out by a filter, `--state` or `--transition`.
     pub shown: u64,
-    /// Connections and listeners that the filter selected.
+    /// Connections and listeners told of, or of which a transition was shown.
     pub connections: u64,
     /// Those of them that were there before the trace and had no transition in it.
     pub unchanged: u64,
