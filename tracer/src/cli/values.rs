@@ -136,6 +136,18 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// No more often is it looked at how things stand.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Between two sums.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < SHORTEST_INTERVAL {
+        return Err("20ms is the shortest interval".to_owned());
+    }
+    Ok(interval)
+}
+
 pub(super) fn count(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("write a whole number, 1 or more".to_owned()),
@@ -254,6 +266,16 @@ mod tests {
         }
         for bad in ["", "10", "-5s", "0s", "soon", "10s10"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn intervals() {
+        assert_eq!(interval("20ms"), Ok(SHORTEST_INTERVAL));
+        assert!(interval("1h").is_ok());
+        for short in ["1ns", "19ms"] {
+            let error = interval(short).unwrap_err();
+            assert!(error.contains("20ms"), "{short}: {error}");
         }
     }
 

@@ -28,8 +28,8 @@ pub(in crate::cli) struct SummaryArgs {
     )]
     pub(in crate::cli) output: SummaryFormat,
 
-    /// Sum up each interval of this time as well, such as 10s
-    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Output")]
+    /// Sum up each interval of this time as well, such as 10s; 20ms is the shortest
+    #[arg(long, value_name = "TIME", value_parser = values::interval, help_heading = "Output")]
     pub(in crate::cli) every: Option<Duration>,
 
     /// The most rows of a table; what does not fit is summed up
