@@ -592,6 +592,17 @@ impl Notes {
                 end.beyond
             ));
         }
+        if end.cut_behind > 0 {
+            let is_needless = if end.how == Close::Whole {
+                ": nothing of the session is missing by it"
+            } else {
+                ""
+            };
+            talk(&format!(
+                "note: the last {} bytes are the beginning of a frame that was cut off{is_needless}",
+                end.cut_behind
+            ));
+        }
         if end.twice != Counts::default() {
             talk(&format!(
                 "tracer: {} are there more than once: they were looked at once",

@@ -61,6 +61,8 @@ pub enum Found {
     Nothing {
         /// Bytes at the end that are no whole frame.
         torn: u64,
+        /// Whether they are the beginning of one.
+        is_cut: bool,
     },
 }
 
@@ -131,8 +133,8 @@ impl<R: Read> Reader<R> {
             let missing = None;
             return Ok(
                 if at_hand < HEAD && MAGIC.starts_with(self.magic_at_hand()) {
-                    let torn = at_hand as u64;
-                    Found::Nothing { torn }
+                    let (torn, is_cut) = (at_hand as u64, true);
+                    Found::Nothing { torn, is_cut }
                 } else {
                     let what = "no frame at the beginning".to_owned();
                     Found::Damage(Damage {
@@ -164,7 +166,8 @@ impl<R: Read> Reader<R> {
         let far = self.offset.saturating_add(STRETCH);
         loop {
             if !self.pass_over(far)? {
-                return Ok(Found::Nothing { torn: 0 });
+                let (torn, is_cut) = (0, false);
+                return Ok(Found::Nothing { torn, is_cut });
             }
             if self.offset >= far {
                 return Ok(Found::Searching);
@@ -189,14 +192,15 @@ impl<R: Read> Reader<R> {
                     if let Some(found) = self.open(&head, is_whole)? {
                         return Ok(found);
                     }
-                    let torn = self.unread().len() as u64;
-                    return Ok(Found::Nothing { torn });
+                    let (torn, is_cut) = (self.unread().len() as u64, true);
+                    return Ok(Found::Nothing { torn, is_cut });
                 }
                 None if at_hand < HEAD => {
                     // What was lost before it counts as torn until a frame follows.
                     let begin = self.lost_at.unwrap_or(self.offset);
-                    let end = self.offset + at_hand as u64;
-                    return Ok(Found::Nothing { torn: end - begin });
+                    let torn = self.offset + at_hand as u64 - begin;
+                    let is_cut = begin == self.offset && MAGIC.starts_with(self.magic_at_hand());
+                    return Ok(Found::Nothing { torn, is_cut });
                 }
                 Some(_) | None => self.search(),
             }

@@ -107,6 +107,7 @@ pub struct Recording {
     continued: bool,
     torn: u64,
     beyond: u64,
+    cut_behind: u64,
     unknown: u64,
     /// Which records were not read, by their numbers in the session: up to the latest that was.
     unread: Vec<Range<u64>>,
@@ -157,6 +158,8 @@ pub struct End {
     pub how: Close,
     /// Bytes behind the end of a file's part of the session: they belong to nothing.
     pub beyond: u64,
+    /// Likewise, of a frame that was cut off there, as the last copy of the header.
+    pub cut_behind: u64,
     /// Rows and frames of kinds that this version does not know: passed over.
     pub unknown: u64,
     /// What stands in the files once more: it was read once.
@@ -251,6 +254,7 @@ impl Recording {
             continued: false,
             torn: 0,
             beyond: 0,
+            cut_behind: 0,
             unknown: 0,
             unread,
             twice: Counts::default(),
@@ -303,6 +307,7 @@ impl Recording {
             at_ns: self.ended.unwrap_or(self.last_ns),
             how,
             beyond: self.beyond,
+            cut_behind: self.cut_behind,
             unknown: self.unknown,
             twice: self.twice,
             too_late: self.too_late,
@@ -355,9 +360,14 @@ impl Recording {
                 return Ok(self.inputs(lead));
             }
             Found::Searching => {}
-            Found::Nothing { torn } => {
+            Found::Nothing { torn, is_cut } => {
                 if self.ended.is_some() || self.continued {
-                    self.beyond = self.beyond.saturating_add(torn);
+                    let behind = if is_cut {
+                        &mut self.cut_behind
+                    } else {
+                        &mut self.beyond
+                    };
+                    *behind = behind.saturating_add(torn);
                 } else {
                     self.torn = torn;
                     if self.parts.is_empty() {
@@ -608,7 +618,7 @@ fn first_header(reader: &mut Reader<Source>, path: &Path) -> Result<Header, Open
     })?;
     match found {
         Found::Header(_) => parse_header(reader.payload(), path),
-        Found::Nothing { torn: 0 } => Err(OpenError::Empty { path: name(path) }),
+        Found::Nothing { torn: 0, .. } => Err(OpenError::Empty { path: name(path) }),
         Found::Nothing { .. } => foreign(": its header is cut short"),
         Found::Damage(_) | Found::Searching => {
             foreign(": its header is damaged, or it never was one")

@@ -213,6 +213,7 @@ const WHOLE: End = End {
     at_ns: END_NS,
     how: Close::Whole,
     beyond: 0,
+    cut_behind: 0,
     unknown: 0,
     twice: NONE,
     too_late: NONE,
@@ -656,6 +657,23 @@ fn what_is_there_twice_is_read_once_and_told() {
     };
     assert_eq!((damage.missing, damage.before_ns), (Some(NONE), None));
     assert!(end.twice.records > 0 && end.how == Close::Whole, "{end:?}");
+}
+
+#[test]
+fn half_a_copy_of_the_header_is_not_taken_for_foreign_bytes() {
+    let scratch = Scratch::new();
+    let path = scratch.path("s");
+    let story = story(100);
+    write(&path, Limits::default(), &story).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let last = memchr::memmem::rfind(&whole, &frame::MAGIC).unwrap();
+    for length in [last, last + 1, last + frame::HEAD, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let (inputs, damage, end) = read(std::slice::from_ref(&path));
+        assert_eq!((inputs, damage), (story.clone(), Vec::new()));
+        let cut_behind = (length - last) as u64;
+        assert_eq!(end, End { cut_behind, ..WHOLE }, "{length} bytes");
+    }
 }
 
 #[test]

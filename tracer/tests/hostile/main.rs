@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tracer::batch::Batch;
 use tracer::diagnose::Sources;
-use tracer::record::frame::{Context, HEAD, Head, Kind, Maker, Opener};
+use tracer::record::frame::{Context, HEAD, Head, Kind, MAGIC, Maker, Opener};
 use tracer::record::row;
 use tracer::record::{Header, RecordedFilter};
 use tracer::session::{
@@ -277,6 +277,33 @@ fn standard_input_is_read_as_a_file_is() {
     let ran = tracer(&["replay"], Path::new("-"), zeros.into());
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("is no recording"), "{}", ran.stderr);
+}
+
+#[test]
+fn half_a_copy_of_the_header_is_told_as_what_it_is() {
+    let scratch = Scratch::new("half");
+    let whole = fs::read(sample("outcomes.tracer")).unwrap();
+    let last = whole.windows(MAGIC.len()).rposition(|at| *at == MAGIC);
+    let last = Head::parse(whole[last.unwrap()..].first_chunk().unwrap()).unwrap();
+    let context = Context {
+        session: last.session,
+        before: last.before.plus(last.counts),
+        lost: last.lost,
+    };
+    let mut bytes = whole.clone();
+    let mut maker = Maker::new().unwrap();
+    maker
+        .header(b"{}", last.last_ns, &context, &mut bytes)
+        .unwrap();
+    bytes.pop();
+    let path = scratch.put("half", bytes);
+    each_command(|arguments| {
+        let ran = tracer(arguments, &path, Stdio::null());
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
+        let words = "nothing of the session is missing by it";
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("are no part of it"), "{}", ran.stderr);
+    });
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn read(file: &[u8]) -> (Vec<u8>, Vec<Damage>, u64) {
             Found::Header(_) | Found::Unknown(_) | Found::Late(_) | Found::Searching => {}
             Found::Block(_) => numbers.extend(reader.rows().iter().map(|row| row[30])),
             Found::Damage(found) => damage.push(found),
-            Found::Nothing { torn } => return (numbers, damage, torn),
+            Found::Nothing { torn, .. } => return (numbers, damage, torn),
         }
     }
 }
@@ -266,7 +266,7 @@ fn read_far(reader: &mut Reader<impl Read>) -> u64 {
         assert!(passed <= STRETCH + CHUNK as u64, "{passed} bytes at once");
         match found {
             Found::Searching => {}
-            Found::Nothing { torn } => return torn,
+            Found::Nothing { torn, .. } => return torn,
             other @ (Found::Header(_)
             | Found::Block(_)
             | Found::Damage(_)
