@@ -428,7 +428,9 @@ impl<R: Render> Shown<R> {
             Shape::Blocks => self.is_full(),
             Shape::Lines | Shape::Records => {
                 let mut changes = conn.steps.iter().skip(1);
-                let first = changes.next().or(conn.steps.first().filter(|_| !conn.is_unchanged()));
+                let first = changes
+                    .next()
+                    .or(conn.steps.first().filter(|_| !conn.is_unchanged()));
                 first
                     .and_then(|step| step.since_ns)
                     .is_some_and(|first_ns| self.is_after_the_limit(first_ns))
@@ -472,7 +474,9 @@ impl<R> Shown<R> {
         let mut changes = conn.steps.iter().zip(conn.steps.iter().skip(1));
         self.show == Show::default()
             || changes.any(|(from, to)| {
-                let is_late = to.since_ns.is_some_and(|since_ns| self.is_after_the_limit(since_ns));
+                let is_late = to
+                    .since_ns
+                    .is_some_and(|since_ns| self.is_after_the_limit(since_ns));
                 !is_late && self.show.shows(from.state, to.state)
             })
             || (conn.evidence.after.mini()).is_some_and(|mini| self.shows_any_after(&mini))
@@ -644,7 +648,11 @@ mod tests {
                 shown.full_ns = full_ns;
                 shown.ended(conn, Ending::StillOpen);
                 let found = (shown.connections, shown.unchanged);
-                assert_eq!(found, counted, "{format} {full_ns:?} {conn:?} {:?}", shown.show);
+                assert_eq!(
+                    found, counted,
+                    "{format} {full_ns:?} {conn:?} {:?}",
+                    shown.show
+                );
                 let is_written = format != Format::Text && counted.0 > 0;
                 assert!(format == Format::Text || is_written != shown.buffer.is_empty());
             }

@@ -672,7 +672,14 @@ fn half_a_copy_of_the_header_is_not_taken_for_foreign_bytes() {
         let (inputs, damage, end) = read(std::slice::from_ref(&path));
         assert_eq!((inputs, damage), (story.clone(), Vec::new()));
         let cut_behind = (length - last) as u64;
-        assert_eq!(end, End { cut_behind, ..WHOLE }, "{length} bytes");
+        assert_eq!(
+            end,
+            End {
+                cut_behind,
+                ..WHOLE
+            },
+            "{length} bytes"
+        );
     }
 }
 

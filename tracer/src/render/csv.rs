@@ -258,7 +258,8 @@ fn put_cell(out: &mut BytesMut, bytes: &[u8]) {
     } else {
         ""
     };
-    let _ = if text.contains([',', '"']) {
+    // Some readers drop spaces at the ends of a cell that is not quoted.
+    let _ = if text.contains([',', '"']) || text.starts_with(' ') || text.ends_with(' ') {
         write!(out, "\"{formula}{}\"", text.replace('"', "\"\""))
     } else {
         write!(out, "{formula}{text}")
@@ -280,6 +281,10 @@ mod tests {
         assert_eq!(cell("nginx"), "nginx");
         assert_eq!(cell("a,b"), "\"a,b\"");
         assert_eq!(cell("a\"b"), "\"a\"\"b\"");
+        assert_eq!(cell(" "), "\" \"");
+        assert_eq!(cell(" a"), "\" a\"");
+        assert_eq!(cell("a "), "\"a \"");
+        assert_eq!(cell("a b"), "a b");
         assert_eq!(cell("=1+1"), "'=1+1");
         assert_eq!(cell("@SUM(A1,A2)"), "\"'@SUM(A1,A2)\"");
         assert_eq!(cell("-cmd"), "'-cmd");

@@ -53,6 +53,18 @@ pub(crate) fn push_plain(out: &mut String, bytes: &[u8]) {
     }
 }
 
+/// Likewise a name, in quotes where its beginning or its end would not be seen. So that it cannot be taken for
+/// another one, also where it begins with a quote itself.
+pub(crate) fn push_name(out: &mut String, name: &[u8]) {
+    let quote = match name {
+        [] | [b' ' | b'"', ..] | [.., b' '] => "\"",
+        _ => "",
+    };
+    out.push_str(quote);
+    push_plain(out, name);
+    out.push_str(quote);
+}
+
 /// Text as [`push_plain`] shows it.
 pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -118,6 +130,24 @@ mod tests {
     fn honest_names_stay() {
         for name in ["nginx", "kworker/0:1-ev", "my \"app\"", "naïve", "日本語"] {
             assert_eq!(plain(name.as_bytes()), name);
+        }
+    }
+
+    #[test]
+    fn the_ends_of_a_name_are_seen() {
+        for (name, shown) in [
+            ("", r#""""#),
+            ("  ", r#""  ""#),
+            (" a", r#"" a""#),
+            ("a ", r#""a ""#),
+            ("\" a\"", r#""" a"""#),
+            ("a b", "a b"),
+            ("a\"", "a\""),
+            ("\t", r"\x09"),
+        ] {
+            let mut text = String::new();
+            push_name(&mut text, name.as_bytes());
+            assert_eq!(text, shown);
         }
     }
 

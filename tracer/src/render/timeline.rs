@@ -12,7 +12,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::first::first_to_end;
 use super::fold::fold;
-use super::plain::push_plain;
+use super::plain::{push_name, push_plain};
 use super::span::{Lasted, Span, spans};
 use super::time::{LocalClock, human};
 use super::vocab::{
@@ -334,11 +334,11 @@ fn push_place(title: &mut String, conn: &Connection) {
         }
         if let Some(pod) = &container.pod {
             title.push_str("  pod ");
-            push_plain(title, pod.as_bytes());
+            push_name(title, pod.as_bytes());
         }
     } else if let Some(unit) = &place.unit {
         title.push_str("  unit ");
-        push_plain(title, unit.as_bytes());
+        push_name(title, unit.as_bytes());
     }
 }
 
@@ -462,7 +462,7 @@ fn put_socket(out: &mut BytesMut, conn: &Connection) {
         } else {
             "cgroup "
         });
-        push_plain(&mut line, path.as_bytes());
+        push_name(&mut line, path.as_bytes());
     }
     line.push('\n');
     out.put_slice(line.as_bytes());

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use bytes::{BufMut, BytesMut};
 
 use super::digits::{write_addr, write_hex, write_number};
-use super::plain::push_plain;
+use super::plain::{push_name, push_plain};
 use crate::diagnose::{ClosedBy, Diagnosis, SpanEvidence, Verdict};
 use crate::event::{Endpoint, Family, Protocol};
 use crate::hints::Hint;
@@ -302,15 +302,6 @@ pub(crate) fn others(conn: &Connection) -> usize {
     holders.map_or(0, |holders| holders.len().saturating_sub(1))
 }
 
-/// Appends a command name, in quotes where nothing of it would be seen.
-pub(crate) fn push_comm(out: &mut String, comm: &[u8]) {
-    if comm.iter().all(|byte| *byte == b' ') {
-        let _ = write!(out, "\"{}\"", " ".repeat(comm.len()));
-    } else {
-        push_plain(out, comm);
-    }
-}
-
 /// Appends `curl/1234`; in parentheses while it is only the listener's owner; `-` for nobody known.
 /// `others` more hold the connection.
 pub(crate) fn push_owner(out: &mut String, owner: &Owner, others: usize) {
@@ -324,7 +315,7 @@ pub(crate) fn push_owner(out: &mut String, owner: &Owner, others: usize) {
         out.push('(');
     }
     match comm {
-        Some(comm) => push_comm(out, comm.as_bytes()),
+        Some(comm) => push_name(out, comm.as_bytes()),
         None => out.push('?'),
     }
     out.push('/');
@@ -439,20 +430,6 @@ mod tests {
     fn shown(addr: &str, port: u16, known: bool) -> String {
         let addr = addr.parse().unwrap();
         endpoint(Endpoint { addr, port }, known).to_string()
-    }
-
-    #[test]
-    fn a_name_of_nothing_visible_is_seen() {
-        for (name, shown) in [
-            ("", "\"\""),
-            ("  ", "\"  \""),
-            (" a", " a"),
-            ("\t", "\\x09"),
-        ] {
-            let mut text = String::new();
-            push_comm(&mut text, name.as_bytes());
-            assert_eq!(text, shown);
-        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::event::{Comm, Endpoint, Process};
 use crate::hints::Hint;
 use crate::place::{Container, Runtime};
 use crate::render::fields::Fields;
-use crate::render::plain::push_plain;
+use crate::render::plain::push_name;
 use crate::render::span::{Lasted, Span};
 use crate::render::time::UtcStamp;
 use crate::session::ClockMap;
@@ -160,7 +160,7 @@ impl Fields for Rows {
     fn comm(&mut self, name: &'static str, value: Option<Comm>) {
         let plain = value.map(|comm| {
             let mut plain = String::new();
-            push_plain(&mut plain, comm.as_bytes());
+            push_name(&mut plain, comm.as_bytes());
             plain
         });
         self.text(name, plain.as_deref());

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::diagnose::Verdict;
 use crate::event::Comm;
-use crate::render::vocab::{self, push_comm, push_owner};
+use crate::render::plain::push_name;
+use crate::render::vocab::{self, push_owner};
 use crate::state::State;
 use crate::stats::{Process, Share, Who};
 use crate::track::{Owner, OwnerSource, Role};
@@ -56,7 +57,7 @@ pub(super) fn comm(comm: Option<Comm>) -> String {
         None => "-".to_owned(),
         Some(comm) => {
             let mut text = String::new();
-            push_comm(&mut text, comm.as_bytes());
+            push_name(&mut text, comm.as_bytes());
             text
         }
     }
