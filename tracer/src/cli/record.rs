@@ -296,7 +296,6 @@ fn told(files: &Written, run: Duration) -> String {
         transitions,
         records,
     } = files.counts;
-    let others = records.saturating_sub(transitions);
     let place = match files.paths.as_slice() {
         [one] => one.clone(),
         [first, .., last] => format!("{first} to {last}"),
@@ -304,8 +303,10 @@ fn told(files: &Written, run: Duration) -> String {
     };
     let removed = (files.files as usize).saturating_sub(files.paths.len());
     let seconds = run.as_secs_f64();
-    let mut text =
-        format!("recorded {transitions} transitions and {others} other records in {seconds:.1}s: ");
+    // Not transitions: of one that the second program repeats there are two records.
+    let mut text = format!(
+        "recorded {records} records in {seconds:.1}s, {transitions} of them of transitions: "
+    );
     let _ = if removed > 0 {
         let oldest = match removed {
             1 => "the oldest file was".to_owned(),
@@ -332,7 +333,7 @@ struct ProgressLine {
     shown: bool,
     /// Why more may be lost than is counted.
     uncounted: bool,
-    /// When the rate was taken last, and how many transitions there were.
+    /// When the rate was taken last, and how many records there were.
     since: Instant,
     counted: u64,
     per_second: Option<u64>,
@@ -358,17 +359,17 @@ impl ProgressLine {
         if !self.shown {
             return;
         }
-        let transitions = recorder.counts().transitions;
+        let records = recorder.counts().records;
         let elapsed = self.since.elapsed();
         if elapsed >= Self::SPAN {
-            let more = u128::from(transitions.saturating_sub(self.counted));
+            let more = u128::from(records.saturating_sub(self.counted));
             let per_second = more * 1_000_000_000 / elapsed.as_nanos().max(1);
             self.per_second = u64::try_from(per_second).ok();
-            (self.since, self.counted) = (Instant::now(), transitions);
+            (self.since, self.counted) = (Instant::now(), records);
         }
         let progress = recorder.progress();
         let lost = recorder.lost().total();
-        let mut line = format!("recording: {transitions} transitions");
+        let mut line = format!("recording: {records} records");
         if let Some(per_second) = self.per_second {
             let _ = write!(line, ", {per_second}/s");
         }
@@ -441,7 +442,7 @@ mod tests {
             full: false,
         };
         let run = Duration::from_secs(3);
-        let recorded = "recorded 10 transitions and 2 other records in 3.0s: ";
+        let recorded = "recorded 12 records in 3.0s, 10 of them of transitions: ";
         assert_eq!(
             told(&files, run),
             format!("{recorded}x.000001.tracer to x.000002.tracer, 2.6 MB")
@@ -458,14 +459,14 @@ mod tests {
 
     #[test]
     fn the_progress_line_stays_in_its_row() {
-        let line = "recording: 12 transitions";
+        let line = "recording: 1234 records";
         for (columns, shown) in [
             (None, line),
             (Some(0), line),
             (Some(1), ""),
             (Some(10), "recording"),
-            (Some(25), "recording: 12 transition"),
-            (Some(26), line),
+            (Some(23), "recording: 1234 record"),
+            (Some(24), line),
             (Some(200), line),
         ] {
             assert_eq!(fitted(line, columns), shown, "{columns:?}");

@@ -198,7 +198,7 @@ pub(super) fn max_size() -> Result<Verdict> {
     )?;
     ensure!(
         ended.stderr.contains(&format!(
-            "recorded {} transitions",
+            ", {} of them of transitions: ",
             replay.transitions.len()
         )),
         "{} are in it: {}",
