@@ -15,6 +15,7 @@ mod files;
 mod filter;
 pub mod frame;
 mod header;
+mod open;
 mod reader;
 mod recorder;
 mod recording;
@@ -26,9 +27,10 @@ pub use compat::{Layout, Translation};
 pub use files::{Draft, FileError, Place, shown, sudo_caller};
 pub use filter::{FilterError, RecordedFilter};
 pub use header::{FORMAT, Header, HeaderError};
+pub use open::{OpenError, open};
 pub use reader::{Damage, Found, Reader};
 pub use recorder::Recorder;
-pub use recording::{Author, Close, End, Inputs, OpenError, Recording, Step, open};
+pub use recording::{Author, Close, End, Inputs, Recording, Step};
 pub use writer::{Limits, Progress, Target, WriteError, Written};
 
 #[cfg(test)]
