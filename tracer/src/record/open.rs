@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use thiserror::Error;
 
@@ -124,7 +126,11 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Recording>, OpenError> {
 /// Opens a file as far as its header. The reader comes along where it cannot be had again.
 fn open_part(path: &Path) -> Result<(Header, Option<Reader<Source>>), OpenError> {
     if is_stdin(path) {
-        let mut reader = reader_of(Box::new(io::stdin()), path)?;
+        let stdin = Stdin::new().map_err(|source| OpenError::Io {
+            path: name(path),
+            source,
+        })?;
+        let mut reader = reader_of(Box::new(stdin), path)?;
         let header = first_header(&mut reader, path)?;
         return Ok((header, Some(reader)));
     }
@@ -153,7 +159,13 @@ fn first_header(reader: &mut Reader<Source>, path: &Path) -> Result<Header, Open
             detail,
         })
     };
-    let found = reader.first().map_err(|source| OpenError::Io {
+    let found = loop {
+        match reader.first() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            found => break found,
+        }
+    };
+    let found = found.map_err(|source| OpenError::Io {
         path: name(path),
         source,
     })?;
@@ -227,6 +239,33 @@ pub(super) fn open_file(path: &Path) -> Result<File, OpenError> {
         what,
         hint,
     })
+}
+
+/// Standard input. Where nothing comes, that is an error soon ([`io::ErrorKind::WouldBlock`]), after which it can be
+/// read again: whoever reads it may want to stop.
+struct Stdin(File);
+
+impl Stdin {
+    /// As long as a signal may wait for its answer.
+    const PATIENCE: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+
+    fn new() -> io::Result<Self> {
+        let file = io::stdin().as_fd().try_clone_to_owned()?;
+        Ok(Self(File::from(file)))
+    }
+}
+
+impl Read for Stdin {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        let mut asked = [PollFd::new(&self.0, PollFlags::IN)];
+        if poll(&mut asked, Some(&Self::PATIENCE))? == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.0.read(space)
+    }
 }
 
 fn is_stdin(path: &Path) -> bool {

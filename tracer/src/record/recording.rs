@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
@@ -69,7 +70,8 @@ pub enum Step<'a> {
         /// For the core.
         loss: Input<'static>,
     },
-    /// Nothing that concerns the core, be it a stretch that is no part of a recording.
+    /// Nothing that concerns the core, be it a stretch that is no part of a recording, or that nothing has come from
+    /// standard input for a moment.
     Passed,
     /// Nothing more for now: the file is still being written. Ask again later.
     Wait,
@@ -217,10 +219,13 @@ impl Recording {
         let Some(reader) = &mut self.reader else {
             return Ok(self.pause());
         };
-        let found = reader.read().map_err(|source| OpenError::Io {
-            path: name(&self.path),
-            source,
-        })?;
+        let found = match reader.read() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Step::Passed),
+            found => found.map_err(|source| OpenError::Io {
+                path: name(&self.path),
+                source,
+            })?,
+        };
         let expected = reader.expected().unwrap_or(self.expected);
         let before = std::mem::replace(&mut self.expected, expected);
         match found {

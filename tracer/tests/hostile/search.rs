@@ -2,7 +2,7 @@
 //! that is gone are answered all the same.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -115,35 +115,45 @@ fn a_signal_ends_all_sessions() {
 
 #[test]
 fn nothing_is_waited_for_once_it_is_to_end() {
-    let child = Command::new(env!("CARGO_BIN_EXE_tracer"))
-        .args(["replay", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let pid = Pid::from_child(&child);
-    let catches = || {
+    let whole = fs::read(sample("outcomes.tracer")).unwrap();
+    let is_caught = |child: &Child| {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & 1 << (Signal::TERM.as_raw() - 1)
-            != 0
+        let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+        caught & 1 << (Signal::TERM.as_raw() - 1) != 0
     };
-    while !catches() {
-        std::thread::sleep(Duration::from_millis(5));
+    for (length, words) in [
+        (0, "nothing was looked at"),
+        (whole.len() / 2, "what the recording holds after"),
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tracer"))
+            .args(["replay", "-o", "jsonl", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&whole[..length]).unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        if length > 0 {
+            stdout.read_line(&mut String::new()).unwrap();
+        }
+        while !is_caught(&child) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let reader = std::thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let since = Instant::now();
+        let status = child.wait().unwrap();
+        assert!(since.elapsed() < PROMPT, "{length} bytes");
+        let mut stderr = String::new();
+        (child.stderr.take().unwrap())
+            .read_to_string(&mut stderr)
+            .unwrap();
+        assert_eq!(status.code(), Some(0), "{length} bytes: {stderr}");
+        assert!(stderr.contains(words), "{length} bytes: {stderr}");
+        reader.join().unwrap().unwrap();
+        drop(stdin);
     }
-    kill_process(pid, Signal::TERM).unwrap();
-    let since = Instant::now();
-    let mut child = child;
-    let status = child.wait().unwrap();
-    assert!(since.elapsed() < PROMPT);
-    assert_eq!(status.code(), Some(0));
-    let mut stderr = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut stderr)
-        .unwrap();
-    assert!(stderr.contains("nothing was looked at"), "{stderr}");
 }
