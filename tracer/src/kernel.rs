@@ -24,7 +24,9 @@ pub use attach::HookChoice;
 pub use error::Error;
 pub use loader::{Kernel, Options, btf_bytes, default_ring_bytes};
 pub use losses::{Ledger, Refused, told_by};
-pub use machine::{clock_map, ignored_signals, machine_facts, port_limits, raise_file_limit};
+pub use machine::{
+    clock_map, default_backlog_bytes, ignored_signals, machine_facts, port_limits, raise_file_limit,
+};
 pub use poll::{Poller, Wish};
 pub use snapshot::{Snapshot, Taking};
 pub use tracefs::{TraceFs, find_or_mount};

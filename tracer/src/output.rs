@@ -34,6 +34,17 @@ pub struct Output {
     reader: Option<File>,
 }
 
+/// How handing on went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handed {
+    /// More can come.
+    On,
+    /// Nothing more is wanted.
+    Enough,
+    /// Nobody takes it.
+    Stuck,
+}
+
 /// How writing ended.
 #[derive(Debug)]
 pub enum Ending {
@@ -114,6 +125,19 @@ impl Output {
                 true
             }
             Err(_) => false,
+        }
+    }
+
+    /// Likewise, and waits only as long as the reader gets on.
+    pub async fn send_at_last(&self, buffer: &mut BytesMut) -> Handed {
+        loop {
+            let before = self.written.load(Ordering::Relaxed);
+            match tokio::time::timeout(self.patience, self.send(buffer)).await {
+                Ok(true) => return Handed::On,
+                Ok(false) => return Handed::Enough,
+                Err(_) if self.written.load(Ordering::Relaxed) > before => {}
+                Err(_) => return Handed::Stuck,
+            }
         }
     }
 

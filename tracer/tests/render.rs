@@ -50,7 +50,7 @@ fn text_of_a_run() {
     # hint: a connection to look at; `tracer states STATE` says what to check
     #14:00:03.700000 nginx/77          [2001:db8::80]:443     [2001:db8:1:2:3:4:5:6]:51034      hint: CLOSE_WAIT for 2.000s: peer closed, pid 77 has not; likely a leak or a hang
     # the wall clock was set: +1.500s; durations are not affected
-    # 14:00:05.500000  lost 12 transitions since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
+    # 14:00:05.500000  lost 12 transitions since the start or the last such line: tracer could not keep up (10); the kernel refused to run the program inside itself (2)
     ");
 }
 
@@ -152,7 +152,7 @@ fn text_on_a_narrow_terminal() {
     #     likely a leak or a hang
     # the wall clock was set: +1.500s; durations are not affected
     # 14:00:05.500000  lost 12 transitions since the start or the last such line:
-    #     the ring buffer was full (10); the kernel refused to run the program
+    #     tracer could not keep up (10); the kernel refused to run the program
     #     inside itself (2)
     ");
 }
@@ -209,8 +209,8 @@ fn timeline_on_a_narrow_terminal() {
 
     # the wall clock was set: +1.500s; durations are not affected
     # 14:00:05.500000  2026-03-01 +02:00
-    #     lost 12 transitions since the start or the last such line: the ring buffer
-    #     was full (10); the kernel refused to run the program inside itself (2)
+    #     lost 12 transitions since the start or the last such line: tracer could
+    #     not keep up (10); the kernel refused to run the program inside itself (2)
     ");
 }
 
@@ -420,7 +420,7 @@ fn timeline_of_a_run() {
     # 14:00:03.700000  #4  nginx/77  [2001:db8::80]:443 <- [2001:db8:1:2:3:4:5:6]:51034  hint: CLOSE_WAIT for 2.000s: peer closed, pid 77 has not; likely a leak or a hang
 
     # the wall clock was set: +1.500s; durations are not affected
-    # 14:00:05.500000  2026-03-01 +02:00  lost 12 transitions since the start or the last such line: the ring buffer was full (10); the kernel refused to run the program inside itself (2)
+    # 14:00:05.500000  2026-03-01 +02:00  lost 12 transitions since the start or the last such line: tracer could not keep up (10); the kernel refused to run the program inside itself (2)
     ");
 }
 

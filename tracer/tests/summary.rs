@@ -132,8 +132,8 @@ fn for_people() {
     # only port=80,443
     12 transitions of 3 connections or listeners shown in 4.000s
     12 transitions were lost:
-          10  the ring buffer was full
-              hint: enlarge it with --ring-size, or trace less with --port or --addr
+          10  tracer could not keep up
+              hint: raise --ring-size and --backlog, or trace less: --port, --addr
            2  the kernel refused to run the program inside itself
               hint: nothing to set; where the loss shows, lines say 'after a gap'
 

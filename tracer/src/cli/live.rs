@@ -14,8 +14,8 @@ use crate::enrich::Enricher;
 use crate::filter::{FamilyFilter, Filter, PortSet, Show};
 use crate::flow::Flow;
 use crate::kernel::{
-    Kernel, Options, Poller, Wish, clock_map, default_ring_bytes, machine_facts, port_limits,
-    raise_file_limit,
+    Kernel, Options, Poller, Wish, clock_map, default_backlog_bytes, default_ring_bytes,
+    machine_facts, port_limits, raise_file_limit,
 };
 use crate::pipeline::{self, Feed, Stop, View};
 use crate::render::{Render, plain};
@@ -117,7 +117,13 @@ impl<'a> Live<'a> {
         Ok(Run {
             runtime: begun.runtime,
             stop: begun.stop,
-            feed: Feed::new(begun.early, begun.enricher, self.session.clock, poller),
+            feed: Feed::new(
+                begun.early,
+                begun.enricher,
+                self.session.clock,
+                poller,
+                self.limits.backlog.unwrap_or_else(default_backlog_bytes),
+            ),
         })
     }
 

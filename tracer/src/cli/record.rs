@@ -17,6 +17,7 @@ use super::trace::{renderer, time_wait};
 use crate::flow::Flow;
 use crate::input::Input;
 use crate::kernel::port_limits;
+use crate::output::Handed;
 use crate::pipeline::{self, Consumer, View};
 use crate::record::frame::Counts;
 use crate::record::{
@@ -209,7 +210,34 @@ impl Consumer for Recording {
     }
 
     async fn hand_on(&mut self) -> bool {
-        let goes_on = match &mut self.beside {
+        let goes_on = self.hand_on_beside();
+        self.recorder.hand_on().await && goes_on
+    }
+
+    async fn hand_on_at_last(&mut self) -> Handed {
+        let goes_on = self.hand_on_beside();
+        let handed = self.recorder.hand_on_at_last().await;
+        if handed == Handed::On && !goes_on {
+            return Handed::Enough;
+        }
+        handed
+    }
+
+    async fn closed(&self) {
+        self.recorder.closed().await;
+    }
+
+    fn look_after(&mut self) -> bool {
+        self.recorder.look_after();
+        self.progress.show(&self.recorder);
+        true
+    }
+}
+
+impl Recording {
+    /// Whether more is wanted.
+    fn hand_on_beside(&mut self) -> bool {
+        match &mut self.beside {
             Beside::Nothing => true,
             Beside::View(view) => {
                 let done = view.is_done();
@@ -226,22 +254,9 @@ impl Consumer for Recording {
                 flow.buffer().clear();
                 !flow.is_done()
             }
-        };
-        self.recorder.hand_on().await && goes_on
+        }
     }
 
-    async fn closed(&self) {
-        self.recorder.closed().await;
-    }
-
-    fn look_after(&mut self) -> bool {
-        self.recorder.look_after();
-        self.progress.show(&self.recorder);
-        true
-    }
-}
-
-impl Recording {
     async fn finish(self, end_ns: u64, run: Duration, session: &Session) -> Result<Exit, Failure> {
         self.progress.clear();
         let lost = self.recorder.lost();

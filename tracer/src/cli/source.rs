@@ -9,8 +9,8 @@ use super::live::{Live, talk_at_the_end};
 use super::recorded::Recorded;
 use crate::flow::Flow;
 use crate::hints::Limits;
-use crate::render::{Render, closing_words};
-use crate::session::{Session, Totals};
+use crate::render::{Render, closing_words, losses};
+use crate::session::{Lost, Session, Totals};
 use crate::track::TimeWait;
 
 /// How the core looks at a session.
@@ -131,10 +131,15 @@ impl<'a> Source<'a> {
             let Some(end) = end else {
                 return Ok(false);
             };
-            // What was not written was not shown either: no totals of it.
-            end.written?;
+            let uncounted = end.session.uncounted_losses();
+            if let Err(failure) = end.written {
+                // What was not written was not shown either: no totals of it, but of what never arrived.
+                if tell && end.totals.lost != Lost::default() {
+                    talk_at_the_end(&losses(&end.totals.lost, uncounted));
+                }
+                return Err(failure);
+            }
             if tell {
-                let uncounted = end.session.uncounted_losses();
                 talk_at_the_end(&closing_words(&end.totals, uncounted));
             }
             if end.exit != Exit::Ok {

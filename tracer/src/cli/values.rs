@@ -217,6 +217,18 @@ pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     u32::try_from(bytes.next_power_of_two()).map_err(|_| wrong())
 }
 
+const BACKLOG_MIN: u64 = 1 << 20;
+const BACKLOG_MAX: u64 = 64 << 30;
+
+/// Bytes with an optional K, M or G (powers of 1024).
+pub(super) fn backlog_bytes(text: &str) -> Result<usize, String> {
+    let bytes = size(text).ok_or("write a size such as 64M or 1G")?;
+    if !(BACKLOG_MIN..=BACKLOG_MAX).contains(&bytes) {
+        return Err("it can be 1M to 64G".to_owned());
+    }
+    usize::try_from(bytes).map_err(|_| "more than this machine can address".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,7 +54,7 @@ pub struct Options<'a> {
 /// A ring large enough for the time between two looks at it, on a machine of this size.
 pub fn default_ring_bytes() -> u32 {
     let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mebibytes = u32::try_from(cpus).unwrap_or(u32::MAX).clamp(2, 16) * 4;
+    let mebibytes = u32::try_from(cpus).unwrap_or(u32::MAX).clamp(2, 8) * 8;
     mebibytes.next_power_of_two() << 20
 }
 

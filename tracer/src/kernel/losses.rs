@@ -27,6 +27,14 @@ pub struct Refused {
 pub struct Ledger {
     programs: Losses,
     refused: Refused,
+    /// Delivered and not taken: of no other source.
+    left: Left,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Left {
+    transitions: u64,
+    evidence: u64,
 }
 
 impl Ledger {
@@ -49,14 +57,22 @@ impl Ledger {
         self.news(&before)
     }
 
+    /// Takes note that so many more were delivered, and left out because nobody takes them.
+    pub fn leave(&mut self, transitions: u64, evidence: u64) -> Option<Lost> {
+        let before = *self;
+        self.left.transitions += transitions;
+        self.left.evidence += evidence;
+        self.news(&before)
+    }
+
     fn news(&self, before: &Self) -> Option<Lost> {
         (self != before).then(|| Lost {
-            ring_full: self.programs.ring_full,
+            ring_full: self.programs.ring_full + self.left.transitions,
             reentry: self.refused.transitions,
             unreadable: self.programs.unreadable,
             undecodable: 0,
             damaged: 0,
-            evidence: self.programs.evidence + self.refused.evidence,
+            evidence: self.programs.evidence + self.refused.evidence + self.left.evidence,
         })
     }
 }

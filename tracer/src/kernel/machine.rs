@@ -3,7 +3,7 @@
 use std::os::linux::fs::MetadataExt as _;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::system::uname;
+use rustix::system::{sysinfo, uname};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::hints::Limits;
@@ -48,6 +48,14 @@ pub fn ignored_signals() -> u64 {
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0)
+}
+
+/// Memory for records that wait: a sixteenth of the machine's, at most 256 MiB.
+pub fn default_backlog_bytes() -> usize {
+    const MOST: u64 = 256 << 20;
+    let info = sysinfo();
+    let memory = info.totalram.saturating_mul(info.mem_unit.into());
+    usize::try_from((memory / 16).min(MOST)).unwrap_or(usize::MAX)
 }
 
 /// Raises the soft limit on open files to the hard one: every map and program is a file.

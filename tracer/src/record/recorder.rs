@@ -17,6 +17,7 @@ use super::row::{self, Row};
 use super::writer::{Chunk, Limits, Message, Progress, Target, WriteError, Writer, Written};
 use crate::batch::Batch;
 use crate::input::Input;
+use crate::output::Handed;
 use crate::session::{ClockMap, Lost};
 
 /// Bytes of rows after which a block is made.
@@ -147,6 +148,15 @@ impl Recorder {
             self.cut();
         }
         self.send_ready().await
+    }
+
+    /// Likewise, and waits only as long as a disk may be expected to take.
+    pub async fn hand_on_at_last(&mut self) -> Handed {
+        match tokio::time::timeout(PATIENCE, self.hand_on()).await {
+            Ok(true) => Handed::On,
+            Ok(false) => Handed::Enough,
+            Err(_) => Handed::Stuck,
+        }
     }
 
     async fn send_ready(&mut self) -> bool {

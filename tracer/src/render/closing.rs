@@ -332,8 +332,8 @@ mod tests {
         hint: raise --max-connections
         5 stays in a state were not watched by --stuck: too many at once
         1036 transitions were lost:
-            1000  the ring buffer was full
-                  hint: enlarge it with --ring-size, or trace less with --port or --addr
+            1000  tracer could not keep up
+                  hint: raise --ring-size and --backlog, or trace less: --port, --addr
                2  the kernel refused to run the program inside itself
                   hint: nothing to set; where the loss shows, lines say 'after a gap'
               30  the kernel program could not read the socket

@@ -29,14 +29,15 @@ pub(super) fn lost(out: &mut BytesMut, time: &str, lost: &Lost) {
     if total == 0 && lost.evidence == 0 {
         return;
     }
-    let transitions = if total == 1 {
-        "transition"
-    } else {
-        "transitions"
+    let what = match total {
+        0 => "no transition was lost".to_owned(),
+        1 => "lost 1 transition".to_owned(),
+        _ => format!("lost {total} transitions"),
     };
+    let but = if total == 0 { ", but" } else { "" };
     let _ = write!(
         out,
-        "# {time}  lost {total} {transitions} since the start or the last such line"
+        "# {time}  {what} since the start or the last such line{but}"
     );
     let mut separator = ": ";
     for reason in loss_reasons(lost) {

@@ -392,8 +392,8 @@ pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 6] {
     [
         LossReason {
             count: ring_full,
-            what: "the ring buffer was full",
-            hint: "enlarge it with --ring-size, or trace less with --port or --addr",
+            what: "tracer could not keep up",
+            hint: "raise --ring-size and --backlog, or trace less: --port, --addr",
         },
         LossReason {
             count: reentry,
@@ -418,7 +418,7 @@ pub(crate) fn loss_reasons(lost: &Lost) -> [LossReason; 6] {
         LossReason {
             count: evidence,
             what: "accepts, resets, errors or retransmissions did not arrive (no transitions)",
-            hint: "owners and verdicts of that time may be unknown; if the ring buffer was full, enlarge it with --ring-size",
+            hint: "owners and verdicts of that time may be unknown; if tracer could not keep up, raise --ring-size and --backlog",
         },
     ]
 }

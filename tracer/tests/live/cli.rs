@@ -1,5 +1,6 @@
 //! How the command behaves: what comes out when, and how it ends.
 
+mod behind;
 mod holes;
 mod places;
 mod reporting;
@@ -31,7 +32,7 @@ const BUFFER_KIB: u32 = 4 * 1024;
 const TRANSITIONS: usize = 12;
 
 pub(crate) fn suites() -> impl Iterator<Item = Suite> {
-    let all: [(&str, RunOne); 19] = [
+    let all: [(&str, RunOne); 22] = [
         ("cli::lines_come_within_100_ms", lines_come_at_once),
         ("cli::interrupt_loses_nothing", interrupt_loses_nothing),
         ("cli::terminate_ends_it_as_well", terminate_ends_it),
@@ -39,6 +40,18 @@ pub(crate) fn suites() -> impl Iterator<Item = Suite> {
         ("cli::duration", duration),
         ("cli::losses_are_counted", losses_are_counted),
         ("cli::stopped_for_5_s", stopping::stopped_for_5_s),
+        (
+            "cli::a_late_reader_misses_nothing",
+            behind::a_late_reader_misses_nothing,
+        ),
+        (
+            "cli::beyond_the_backlog_it_is_counted",
+            behind::beyond_the_backlog_it_is_counted,
+        ),
+        (
+            "cli::it_ends_though_nobody_reads",
+            behind::it_ends_though_nobody_reads,
+        ),
         ("cli::open_across_a_hole", holes::open_across_a_hole),
         ("cli::formats_show_the_same", formats_show_the_same),
         ("cli::summary", summing::counts_are_those_of_what_happened),

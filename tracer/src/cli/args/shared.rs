@@ -79,7 +79,7 @@ pub(in crate::cli) struct FilterArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SourceArgs {
     /// Recordings instead of what happens now: files of one session are put together; - for standard input
-    #[arg(value_name = "FILE", conflicts_with_all = ["duration", "no_snapshot", "ring_size", "hook", "no_functions"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["duration", "no_snapshot", "ring_size", "backlog", "hook", "no_functions"])]
     pub(in crate::cli) files: Vec<PathBuf>,
 }
 
@@ -113,9 +113,13 @@ pub(in crate::cli) struct LimitArgs {
     #[arg(long, help_heading = "Limits")]
     pub(in crate::cli) no_snapshot: bool,
 
-    /// Buffer between kernel and tracer, such as 16M; a power of two is taken [default: by CPUs]
+    /// Buffer between kernel and tracer, 64K to 1G; a power of two is taken [default: by CPUs]
     #[arg(long, value_name = "SIZE", value_parser = values::ring_bytes, help_heading = "Limits")]
     pub(in crate::cli) ring_size: Option<u32>,
+
+    /// Memory for what waits to be shown or recorded, 1M to 64G [default: 256M, or a sixteenth of all memory]
+    #[arg(long, value_name = "SIZE", value_parser = values::backlog_bytes, help_heading = "Limits")]
+    pub(in crate::cli) backlog: Option<usize>,
 
     /// How to listen: raw tracepoint where possible, or one of the two
     #[arg(

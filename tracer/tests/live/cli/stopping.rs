@@ -66,7 +66,7 @@ pub(super) fn stopped_for_5_s() -> Result<Verdict> {
 }
 
 /// Connections, one after the other, each closed in order by its client first.
-fn blow(time: Duration) -> Result<()> {
+pub(super) fn blow(time: Duration) -> Result<()> {
     let place = SocketAddr::from((SCOPE.loopback(1), SCOPE.port(0)));
     let listener = TcpListener::bind(place)?;
     let start = Instant::now();
