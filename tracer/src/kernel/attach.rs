@@ -82,6 +82,13 @@ pub(super) enum Link {
     KProbe(KProbeLink),
 }
 
+impl Link {
+    /// The kernel waits, for some 60 ms each, until nobody can be in the program of a perf event any more.
+    pub(super) fn is_slow_to_drop(&self) -> bool {
+        matches!(self, Self::Classic(_) | Self::KProbe(_))
+    }
+}
+
 /// Attaches hook by hook and writes down how each went.
 pub(super) struct Attach<'e> {
     pub(super) ebpf: &'e mut Ebpf,

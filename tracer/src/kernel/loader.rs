@@ -265,9 +265,15 @@ impl Kernel {
     /// Stops listening; what was recorded before can still be drained. The last attached goes first, so
     /// that the twin never runs alone.
     pub fn detach(&mut self) {
-        while let Some(link) = self.links.pop() {
-            drop(link);
-        }
+        thread::scope(|scope| {
+            while let Some(link) = self.links.pop() {
+                if link.is_slow_to_drop() {
+                    let drop_it = move || drop(link);
+                    // Without a thread it is dropped here.
+                    let _ = thread::Builder::new().spawn_scoped(scope, drop_it);
+                }
+            }
+        });
     }
 
     /// Passes on what the programs have logged.
