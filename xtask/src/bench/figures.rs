@@ -13,7 +13,9 @@ pub(super) struct Traced {
     pub(super) storm: Storm,
     /// Transitions of the storm that the tracer recorded; `None` for one that records something else.
     pub(super) events: Option<u64>,
-    /// Processor time of the tracer's own process, from start to end.
+    /// Processor time of the tracer's own process, until the storm began.
+    pub(super) start_cpu_ns: f64,
+    /// Likewise, from then on to its end.
     pub(super) cpu_ns: f64,
     pub(super) output_bytes: u64,
     /// Peak of its resident memory.
@@ -80,6 +82,11 @@ impl Series {
             let events = ratio(round.with.storm.transitions)?;
             Some(round.with.cpu_ns / 1e9 / events * 1e6)
         })
+    }
+
+    /// Processor time that starting the tracer takes, in milliseconds.
+    pub(super) fn start_ms(&self) -> Option<Spread> {
+        self.spread(|round| Some(round.with.start_cpu_ns / 1e6))
     }
 
     pub(super) fn peak_mebibytes(&self) -> Option<Spread> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::figures::{Said, Traced};
@@ -74,6 +75,7 @@ impl Bench {
         Ok(Traced {
             storm: run.value,
             events: tracer.count(&run.file)?,
+            start_cpu_ns: run.start_cpu_ns,
             cpu_ns: run.cpu_ns,
             output_bytes: fs::metadata(&run.file)?.len(),
             peak_bytes,
@@ -111,6 +113,7 @@ impl Bench {
         if let Some(status) = child.try_wait()? {
             bail!("{} ended by itself: {status}", tracer.name);
         }
+        let start_cpu_ns = cpu_of(&child)?;
         let value = work(&child);
         let before = getrusage(UsageWho::RUSAGE_CHILDREN)?;
         stop(&mut child)?;
@@ -118,7 +121,8 @@ impl Bench {
         Ok(Run {
             value: value?,
             file,
-            cpu_ns: cpu_ns(&after) - cpu_ns(&before),
+            start_cpu_ns,
+            cpu_ns: cpu_ns(&after) - cpu_ns(&before) - start_cpu_ns,
         })
     }
 }
@@ -132,6 +136,7 @@ impl Drop for Bench {
 struct Run<T> {
     value: T,
     file: PathBuf,
+    start_cpu_ns: f64,
     cpu_ns: f64,
 }
 
@@ -172,6 +177,23 @@ fn peak_of(child: &Child) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
     let kibibytes = number_after(&status, "VmHWM:").context("no VmHWM")?;
     Ok(kibibytes * 1024)
+}
+
+/// Processor time that a process has taken, and its children that have ended, in nanoseconds.
+fn cpu_of(child: &Child) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+    let ticks = cpu_ticks(&stat).context("no times in /proc/PID/stat")?;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let seconds = ticks as f64 / clock_ticks_per_second() as f64;
+    Ok(seconds * 1e9)
+}
+
+/// The sum of `utime`, `stime`, `cutime` and `cstime` (`proc_pid_stat(5)`).
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    // The name before may have spaces and parentheses in it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let times = fields.split_whitespace().skip(11).take(4);
+    times.map(|time| time.parse::<u64>().ok()).sum()
 }
 
 /// Run time of all programs that a process holds.
@@ -224,6 +246,13 @@ mod tests {
     }
 
     #[test]
+    fn times_of_a_process() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 10 20 3 4 20 0 1 0 99\n";
+        assert_eq!(cpu_ticks(stat), Some(37));
+        assert_eq!(cpu_ticks(""), None);
+    }
+
+    #[test]
     fn closing_words() {
         let numbers = |recovered, lost| Said { recovered, lost };
         for (words, expected) in [
@@ -231,7 +260,7 @@ mod tests {
             ("9 shown\nno event was lost\n", numbers(Some(0), Some(0))),
             (
                 "3 transitions recorded by the second program where the first could not run\n\
-                 17 transitions were lost:\n      17  the ring buffer was full\n",
+                 17 transitions were lost:\n      17  tracer could not keep up\n",
                 numbers(Some(3), Some(17)),
             ),
             ("no transition was lost, but:\n", numbers(Some(0), Some(0))),

@@ -20,7 +20,8 @@ shared, and absolute times are not those of another.
 |---|---|
 | + CPU | processor time added to each connection of the storm, kernel included: what tracing costs those who are traced |
 | speed | connections a second, as a part of those without a tracer |
-| own CPU | processor time of the tracer's process for a million transitions |
+| own CPU | processor time of the tracer's process for a million transitions, without what starting it took |
+| start | that: processor time of the tracer's process until the storm began |
 | program | time in its kernel programs for each transition, as the kernel measures it (`bpf_stats`) |
 | missed | transitions of the storm that are not in the output, of a million |
 | recovered | transitions for which the kernel refused to run a program, and which the second of the pair recorded, of a million |
@@ -79,8 +80,8 @@ fn push_storms(out: &mut String, series: &[Series]) -> Result<()> {
             writeln!(
                 out,
                 "\n## {what}\n\n{} connections, {} rounds.\n\n\
-                 | tracer | + CPU us/conn | speed | own CPU s/M | program ns | bytes/transition | peak MiB | missed ppm | recovered ppm | lost |\n\
-                 |---|---|---|---|---|---|---|---|---|---|",
+                 | tracer | + CPU us/conn | speed | own CPU s/M | start ms | program ns | bytes/transition | peak MiB | missed ppm | recovered ppm | lost |\n\
+                 |---|---|---|---|---|---|---|---|---|---|---|",
                 one.rounds
                     .first()
                     .map_or(0, |round| round.without.connections),
@@ -89,11 +90,12 @@ fn push_storms(out: &mut String, series: &[Series]) -> Result<()> {
         }
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             one.tracer,
             cell(one.added_us(), 1),
             cell(one.speed_kept(), 2),
             cell(one.own_seconds(), 2),
+            cell(one.start_ms(), 0),
             one.program_ns
                 .map_or("-".to_owned(), |ns| format!("{ns:.0}")),
             cell(one.bytes_per_event(), 1),
