@@ -159,6 +159,7 @@ mod tests {
                 &["--duration", "1s"][..],
                 &["--no-snapshot"],
                 &["--ring-size", "1M"],
+                &["--backlog", "1M"],
                 &["--hook", "raw"],
             ] {
                 let line = [&["a.tracer"], live].concat();
@@ -182,6 +183,9 @@ mod tests {
             &["--state", "HALF_OPEN"],
             &["--transition", "LISTEN"],
             &["--ring-size", "1"],
+            &["--backlog", "1023K"],
+            &["--backlog", "65G"],
+            &["--backlog", "256MB"],
             &["--comm", ""],
             &["--cgroup", ""],
             &["--cgroup", "/a/../b"],

@@ -160,6 +160,17 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_takes_is_lost_beside_what_never_came() {
+        let mut ledger = Ledger::default();
+        ledger.count(&losses(5, 1));
+        let lost = ledger.leave(3, 2).expect("news");
+        assert_eq!((lost.ring_full, lost.evidence), (8, 3));
+        assert_eq!(ledger.leave(0, 0), None);
+        let lost = ledger.count(&losses(6, 1)).expect("news");
+        assert_eq!(lost.ring_full, 9);
+    }
+
+    #[test]
     fn a_record_tells_what_was_lost_before_it() {
         let record = LossRecord {
             header: Header {
